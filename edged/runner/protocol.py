@@ -1,0 +1,253 @@
+"""The whole contract between the daemon and a runner: typed frames over one inherited Unix socketpair.
+
+A frame is a 4-byte little-endian length and a msgpack body. Never pickle: a runner that a hostile model
+file has taken over must not be able to run code in the daemon; a frame that does not decode ends the runner.
+"""
+
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Literal, TypeVar
+
+import msgspec
+
+MAX_FRAME_BYTES = 64 << 20
+_LENGTH = struct.Struct("<I")
+_Frame = TypeVar("_Frame")
+
+
+class ProtocolError(Exception):
+    """The other side sent something that is not a frame of this contract."""
+
+
+class FileRange(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of the model file."""
+
+    offset: int
+    length: int
+
+
+# ---- daemon to runner ----
+
+
+class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
+    """The first frame: what to load and how. `n_ctx` is per sequence."""
+
+    path: str
+    kind: Literal["generate", "embed"]
+    wait_for_prefetch: bool
+    warmup: bool
+    repack: bool
+    n_ctx: int
+    n_seq_max: int
+    n_batch: int
+    n_ubatch: int
+    type_k: str
+    type_v: str
+    n_threads: int
+    prefetch: tuple[FileRange, ...]
+    random_access: tuple[FileRange, ...]
+    mlock_bytes: int
+    max_queue_tokens: int
+    max_queue_requests: int
+    lease_path: str | None = None
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One turn of a conversation; the role was checked at the door."""
+
+    role: str
+    content: str
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """llama.cpp's sampler chain. Values were checked at the door; defaults are llama-server's."""
+
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.95
+    min_p: float = 0.05
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    repeat_last_n: int = 64
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = {}
+    seed: int | None = None
+    grammar: str | None = None
+    ignore_eos: bool = False
+
+
+class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
+    """Continue a conversation (rendered with the model's chat template), a text, or tokens."""
+
+    id: int
+    messages: tuple[Message, ...] | None = None
+    text: str | None = None
+    tokens: tuple[int, ...] | None = None
+    sampling: Sampling = Sampling()
+    max_tokens: int | None = None  # None: as many as the context holds
+    stop: tuple[str, ...] = ()
+
+
+class Embed(msgspec.Struct, frozen=True, tag="embed", kw_only=True):
+    """Embed texts or token lists; the answer keeps their order."""
+
+    id: int
+    texts: tuple[str, ...] = ()
+    token_lists: tuple[tuple[int, ...], ...] = ()
+    truncate: bool = False
+
+
+class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
+    """The client has gone: free the slot at the next step. Nothing more is sent for this id."""
+
+    id: int
+
+
+class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
+    """Fill the page cache and run one real batch, then say `Warmed`."""
+
+    id: int
+
+
+class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
+    """Stop computing, give the memory back, exit 0."""
+
+
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Shutdown
+
+
+# ---- runner to daemon ----
+
+
+class Progress(msgspec.Struct, frozen=True, tag="progress"):
+    """True progress of the reader, by bytes of the model file."""
+
+    phase: Literal["prefetch", "vocabulary", "context", "warmup"]
+    bytes_done: int
+    bytes_total: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
+    """The model answers from now on; with `prefetch_done` False, pages still stream in behind it."""
+
+    n_ctx: int
+    n_embd: int
+    n_vocab: int
+    has_chat_template: bool
+    prefetch_done: bool
+    lazy_map: bool  # False: lazymap was not preloaded and llama.cpp read the whole file
+    timings_s: dict[str, float]
+    anon_bytes: int | None
+
+
+class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
+    """The model cannot be loaded; the runner exits after this."""
+
+    reason: str
+
+
+class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
+    """This request cannot be served: `invalid` as it is, or the queue is `full`, or computing `failed`."""
+
+    id: int
+    kind: Literal["invalid", "full", "failed"]
+    message: str
+    param: str | None = None
+    retry_after_s: float = 1.0
+
+
+class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
+    """A slot works on this request; `n_cached_tokens` of the prompt were already in its KV cache."""
+
+    id: int
+    n_prompt_tokens: int
+    n_cached_tokens: int
+
+
+class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
+    """New text of one sequence. `n_generated` counts all its tokens so far."""
+
+    id: int
+    text: str
+    n_generated: int
+    finish_reason: Literal["stop", "length"] | None = None
+
+
+class Step(msgspec.Struct, frozen=True, tag="step"):
+    """One frame carries a step's tokens for all sequences."""
+
+    events: tuple[TokenEvent, ...]
+
+
+class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
+    """Unit vectors, row after row, as raw little-endian float32."""
+
+    id: int
+    n_embd: int
+    n_tokens: tuple[int, ...]  # per input
+    vectors: bytes
+
+
+class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
+    """The answer to `Warmup`."""
+
+    id: int
+    elapsed_s: float
+
+
+class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
+    """The engine's state, sent when it changes, at most a few times a second; also its sign of life."""
+
+    busy_slots: int
+    queued_requests: int
+    queued_tokens: int
+
+
+FromRunner = Progress | Ready | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
+
+_encoder = msgspec.msgpack.Encoder()
+_to_runner = msgspec.msgpack.Decoder(ToRunner)
+_from_runner = msgspec.msgpack.Decoder(FromRunner)
+
+
+def pack(frame: ToRunner | FromRunner) -> bytes:
+    """A frame as bytes, ready for `sendall`."""
+    body = _encoder.encode(frame)
+    if len(body) > MAX_FRAME_BYTES:
+        raise ProtocolError(f"a frame of {len(body)} bytes is over the limit of {MAX_FRAME_BYTES}")
+    return _LENGTH.pack(len(body)) + body
+
+
+def read_to_runner(connection: socket.socket) -> Iterator[ToRunner]:
+    """The daemon's frames, until it closes. Raises ProtocolError on anything else."""
+    for body in _bodies(connection):
+        yield _decode(_to_runner, body)
+
+
+def read_from_runner(connection: socket.socket) -> Iterator[FromRunner]:
+    """A runner's frames, until it closes or dies. Raises ProtocolError on anything else."""
+    for body in _bodies(connection):
+        yield _decode(_from_runner, body)
+
+
+def _decode(decoder: msgspec.msgpack.Decoder[_Frame], body: bytes) -> _Frame:
+    try:
+        return decoder.decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise ProtocolError(f"not a frame of this contract: {error}") from error
+
+
+def _bodies(connection: socket.socket) -> Iterator[bytes]:
+    with connection.makefile("rb", buffering=1 << 16) as stream:
+        while head := stream.read(_LENGTH.size):
+            if len(head) < _LENGTH.size:
+                raise ProtocolError("the stream ended inside a frame")
+            (length,) = _LENGTH.unpack(head)
+            if length > MAX_FRAME_BYTES:
+                raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
+            body = stream.read(length)
+            if len(body) < length:
+                raise ProtocolError("the stream ended inside a frame")
+            yield body
