@@ -7,7 +7,7 @@ file has taken over must not be able to run code in the daemon; a frame that doe
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
@@ -50,7 +50,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     mlock_bytes: int
     max_queue_tokens: int
     max_queue_requests: int
-    lease_path: str | None = None
+    lease_fd: int | None = None  # of a file that all runners share; locked around each step
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -208,8 +208,8 @@ class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
 FromRunner = Progress | Ready | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
-_to_runner = msgspec.msgpack.Decoder(ToRunner)
-_from_runner = msgspec.msgpack.Decoder(FromRunner)
+_to_runner: msgspec.msgpack.Decoder[ToRunner] = msgspec.msgpack.Decoder(ToRunner)
+_from_runner: msgspec.msgpack.Decoder[FromRunner] = msgspec.msgpack.Decoder(FromRunner)
 
 
 def pack(frame: ToRunner | FromRunner) -> bytes:
@@ -220,34 +220,38 @@ def pack(frame: ToRunner | FromRunner) -> bytes:
     return _LENGTH.pack(len(body)) + body
 
 
-def read_to_runner(connection: socket.socket) -> Iterator[ToRunner]:
-    """The daemon's frames, until it closes. Raises ProtocolError on anything else."""
-    for body in _bodies(connection):
-        yield _decode(_to_runner, body)
+class FrameBuffer(Generic[_Frame]):
+    """Frames out of a byte stream that arrives in pieces of any size."""
 
+    def __init__(self, decoder: msgspec.msgpack.Decoder[_Frame]) -> None:
+        self._decoder = decoder
+        self._pending = bytearray()
 
-def read_from_runner(connection: socket.socket) -> Iterator[FromRunner]:
-    """A runner's frames, until it closes or dies. Raises ProtocolError on anything else."""
-    for body in _bodies(connection):
-        yield _decode(_from_runner, body)
-
-
-def _decode(decoder: msgspec.msgpack.Decoder[_Frame], body: bytes) -> _Frame:
-    try:
-        return decoder.decode(body)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
-        raise ProtocolError(f"not a frame of this contract: {error}") from error
-
-
-def _bodies(connection: socket.socket) -> Iterator[bytes]:
-    with connection.makefile("rb", buffering=1 << 16) as stream:
-        while head := stream.read(_LENGTH.size):
-            if len(head) < _LENGTH.size:
-                raise ProtocolError("the stream ended inside a frame")
-            (length,) = _LENGTH.unpack(head)
+    def feed(self, piece: bytes) -> Iterator[_Frame]:
+        """The frames that `piece` completes. Raises ProtocolError on anything that is not one."""
+        self._pending += piece
+        while len(self._pending) >= _LENGTH.size:
+            (length,) = _LENGTH.unpack_from(self._pending)
             if length > MAX_FRAME_BYTES:
                 raise ProtocolError(f"a frame of {length} bytes is over the limit of {MAX_FRAME_BYTES}")
-            body = stream.read(length)
-            if len(body) < length:
-                raise ProtocolError("the stream ended inside a frame")
-            yield body
+            end = _LENGTH.size + length
+            if len(self._pending) < end:
+                return
+            body = bytes(self._pending[_LENGTH.size : end])
+            del self._pending[:end]
+            try:
+                yield self._decoder.decode(body)
+            except (msgspec.DecodeError, msgspec.ValidationError) as error:
+                raise ProtocolError(f"not a frame of this contract: {error}") from error
+
+
+def frames_from_runner() -> FrameBuffer[FromRunner]:
+    """A buffer for what a runner sends."""
+    return FrameBuffer(_from_runner)
+
+
+def read_to_runner(connection: socket.socket) -> Iterator[ToRunner]:
+    """The daemon's frames, until it closes or dies. Raises ProtocolError on anything else."""
+    frames = FrameBuffer(_to_runner)
+    while piece := connection.recv(1 << 16):
+        yield from frames.feed(piece)
