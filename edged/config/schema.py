@@ -1,13 +1,15 @@
 """The configuration as typed structs: the only defaults there are; `config/edged.yaml` documents them.
 
-`Bytes` and `Seconds` are read from `512MiB` and `10m`; `load.py` turns text into them.
+`Bytes` and `Seconds` are read from `512MiB` and `10m`; `load.py` turns text into them. The descriptions are
+what editors show, and stand above each key in `config/edged.yaml` word for word (a test compares them).
 """
 
 from typing import Annotated, Literal
 
-import msgspec
+from msgspec import Meta, Struct
 
-PositiveInt = Annotated[int, msgspec.Meta(ge=1)]
+PositiveInt = Annotated[int, Meta(ge=1)]
+ModelId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")]
 
 
 class Bytes(int):
@@ -18,87 +20,195 @@ class Seconds(float):
     """A duration. In YAML: a number with ms, s, m or h."""
 
 
-class Server(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+def _size(at_least: int, at_most: int = 1 << 50) -> Meta:
+    return Meta(extra={"ge": at_least, "le": at_most})
+
+
+def _time(at_least_s: float, at_most_s: float = 24 * 3600) -> Meta:
+    return Meta(extra={"ge": at_least_s, "le": at_most_s})
+
+
+def _doc(text: str) -> Meta:
+    return Meta(description=text)
+
+
+class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where edged listens and how much it takes on at once."""
 
-    host: str = "127.0.0.1"
-    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 8080
-    max_requests: Annotated[int, msgspec.Meta(ge=1, le=512)] = 32
-    max_connections: Annotated[int, msgspec.Meta(ge=8, le=65536)] = 1000
-    max_body: Bytes = Bytes(8 << 20)
-    header_timeout: Seconds = Seconds(10)
-    idle_timeout: Seconds = Seconds(60)
-    request_timeout: Seconds = Seconds(600)
-    drain_timeout: Seconds = Seconds(20)
+    host: Annotated[str, Meta(min_length=1), _doc("Address to listen on; 0.0.0.0 for every network.")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[
+        int, Meta(ge=0, le=65535), _doc("Port to listen on; 0 picks a free one and prints it.")
+    ] = 8080
+    max_requests: Annotated[
+        int, Meta(ge=1, le=512), _doc("Requests worked on at once; further ones wait for a thread.")
+    ] = 32
+    max_connections: Annotated[
+        int, Meta(ge=8, le=65536), _doc("Open connections; beyond these, new ones wait to be accepted.")
+    ] = 1000
+    max_body: Annotated[
+        Bytes, _size(1 << 10, 64 << 20), _doc("Largest request body; larger ones are refused with 413.")
+    ] = Bytes(8 << 20)
+    header_timeout: Annotated[
+        Seconds, _time(0.1), _doc("How long a client may take to send its request headers.")
+    ] = Seconds(10)
+    idle_timeout: Annotated[Seconds, _time(1), _doc("How long a silent connection is kept open.")] = Seconds(
+        60
+    )
+    request_timeout: Annotated[
+        Seconds, _time(1), _doc("How long one answer may take from request to last byte.")
+    ] = Seconds(600)
+    drain_timeout: Annotated[
+        Seconds, _time(0), _doc("On shutdown, how long running requests may take to finish.")
+    ] = Seconds(20)
 
 
-class Access(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Access(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Who may call."""
 
-    mode: Literal["loopback", "lan", "any"] = "loopback"
-    api_keys: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
+    mode: Annotated[
+        Literal["loopback", "lan", "any"],
+        _doc("Who may call: loopback (this machine), lan (private addresses) or any (needs api_keys)."),
+    ] = "loopback"
+    api_keys: Annotated[
+        tuple[Annotated[str, Meta(min_length=16)], ...],
+        Meta(extra={"secret": True}),
+        _doc(
+            "Keys accepted as `Authorization: Bearer KEY`, at least 16 characters each; none: no key needed."
+        ),
+    ] = ()
+    hosts: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        _doc("Host names that clients may use for this machine, besides its addresses and its own name."),
+    ] = ()
+
+    def __repr__(self) -> str:
+        """Without the keys: a configuration may end up in a log."""
+        return f"Access(mode={self.mode!r}, api_keys=<{len(self.api_keys)}>, hosts={self.hosts!r})"
 
 
-class Memory(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Memory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How much memory models may take."""
 
-    budget: Bytes | Literal["auto"] = "auto"
-    reserve: Bytes = Bytes(128 << 20)
+    budget: Annotated[
+        Bytes | Literal["auto"],
+        _size(1 << 20),
+        _doc("Memory for all models together; auto: what is available now, less the reserve."),
+    ] = "auto"
+    reserve: Annotated[Bytes, _size(0), _doc("Memory left free for everything else on this machine.")] = (
+        Bytes(128 << 20)
+    )
 
 
-class Storage(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Where files lie."""
 
-    model_dir: str = "auto"
-    state_dir: str = "auto"
+    model_dir: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("Folder of the model files; auto: in systemd's state directory, else in the user's data."),
+    ] = "auto"
+    state_dir: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("Folder for what edged learns here; auto: systemd's state directory, else the user's state."),
+    ] = "auto"
 
 
-class Loading(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How models come up and go."""
 
-    start_budget: Seconds = Seconds(10)
-    request_wait: Seconds = Seconds(60)
-    load_timeout: Seconds = Seconds(900)
-    restart_backoff: Seconds = Seconds(1)
-    restart_backoff_max: Seconds = Seconds(60)
-    prefetch: bool = True
+    start_budget: Annotated[
+        Seconds, _time(0), _doc("A model that warms up within this time does so before it is ready.")
+    ] = Seconds(10)
+    request_wait: Annotated[
+        Seconds, _time(0), _doc("How long a request waits for its model to load before it gets 503.")
+    ] = Seconds(60)
+    load_timeout: Annotated[Seconds, _time(1), _doc("A load that takes longer than this has failed.")] = (
+        Seconds(900)
+    )
+    restart_backoff: Annotated[
+        Seconds, _time(0.01), _doc("Wait before a crashed model is loaded again; doubles each time.")
+    ] = Seconds(1)
+    restart_backoff_max: Annotated[
+        Seconds, _time(0.01), _doc("Longest wait before a crashed model is loaded again.")
+    ] = Seconds(60)
+    prefetch: Annotated[bool, _doc("Read model files ahead of their use, in the order they are wanted.")] = (
+        True
+    )
 
 
-class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One model. What is set here is never changed silently; what is `auto` the plan decides."""
 
-    file: str
-    kind: Literal["auto", "generate", "embed"] = "auto"
-    strategy: Literal["auto", "warm", "stream", "lazy", "on_demand", "locked"] = "auto"
-    preload: bool = True
-    repack: bool | Literal["auto"] = "auto"
-    n_ctx: PositiveInt | Literal["auto"] = "auto"
-    n_ctx_min: PositiveInt = 512
-    n_seq_max: Annotated[int, msgspec.Meta(ge=1, le=64)] | Literal["auto"] = "auto"
-    n_batch: Annotated[int, msgspec.Meta(ge=8, le=8192)] | Literal["auto"] = "auto"
-    n_ubatch: Annotated[int, msgspec.Meta(ge=8, le=8192)] | Literal["auto"] = "auto"
-    n_threads: Annotated[int, msgspec.Meta(ge=1, le=1024)] | Literal["auto"] = "auto"
-    type_k: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = "auto"
-    type_v: Literal["auto", "f16", "bf16", "q8_0", "q4_0"] = "auto"
-    max_queue_requests: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 64
-    max_queue_tokens: PositiveInt = 65536
+    file: Annotated[
+        str, Meta(min_length=1), _doc("The GGUF file, in model_dir unless the path is absolute. Required.")
+    ]
+    kind: Annotated[
+        Literal["auto", "generate", "embed"], _doc("What the model is for; auto: what its file says.")
+    ] = "auto"
+    strategy: Annotated[
+        Literal["auto", "warm", "stream", "lazy", "on_demand", "locked"],
+        _doc("How it is loaded: warm, stream, lazy, on_demand or locked; see `edged plan`."),
+    ] = "auto"
+    preload: Annotated[bool, _doc("Load it when edged starts, not on its first request.")] = True
+    repack: Annotated[
+        bool | Literal["auto"],
+        _doc("Copy the weights into the layout that is fastest on this CPU: more memory, quicker prompts."),
+    ] = "auto"
+    n_ctx: Annotated[
+        PositiveInt | Literal["auto"], _doc("Tokens one request may use, prompt and answer together.")
+    ] = "auto"
+    n_ctx_min: Annotated[PositiveInt, _doc("How far the plan may shrink n_ctx when memory is short.")] = 512
+    n_seq_max: Annotated[
+        Annotated[int, Meta(ge=1, le=64)] | Literal["auto"],
+        _doc("Requests computed side by side in one batch."),
+    ] = "auto"
+    n_batch: Annotated[
+        Annotated[int, Meta(ge=8, le=8192)] | Literal["auto"], _doc("Tokens scheduled in one step.")
+    ] = "auto"
+    n_ubatch: Annotated[
+        Annotated[int, Meta(ge=8, le=8192)] | Literal["auto"],
+        _doc("Tokens computed at once, at most n_batch; an embedding model needs at least n_ctx."),
+    ] = "auto"
+    n_threads: Annotated[
+        Annotated[int, Meta(ge=1, le=1024)] | Literal["auto"],
+        _doc("Compute threads; auto: one per usable (performance) core."),
+    ] = "auto"
+    type_k: Annotated[
+        Literal["auto", "f16", "bf16", "q8_0", "q4_0"], _doc("Number format of the KV cache's keys.")
+    ] = "auto"
+    type_v: Annotated[
+        Literal["auto", "f16", "bf16", "q8_0", "q4_0"], _doc("Number format of the KV cache's values.")
+    ] = "auto"
+    max_queue_requests: Annotated[
+        int, Meta(ge=1, le=10000), _doc("Requests that may wait for this model; further ones get 429.")
+    ] = 64
+    max_queue_tokens: Annotated[
+        PositiveInt, _doc("Prompt tokens that may wait for this model; further ones get 429.")
+    ] = 65536
 
 
-class Logging(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What is written where."""
 
-    level: Literal["debug", "info", "warning", "error"] = "info"
-    format: Literal["auto", "text", "journal"] = "auto"
+    level: Annotated[
+        Literal["debug", "info", "warning", "error"], _doc("The least serious messages that are written.")
+    ] = "info"
+    format: Annotated[
+        Literal["auto", "text", "journal"],
+        _doc("text for people, journal for systemd's journal; auto: journal under systemd."),
+    ] = "auto"
 
 
-class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    server: Server = Server()
-    access: Access = Access()
-    memory: Memory = Memory()
-    storage: Storage = Storage()
-    loading: Loading = Loading()
-    models: dict[str, Model] = {}
-    logging: Logging = Logging()
+    server: Annotated[Server, _doc("Where edged listens and how much it takes on at once.")] = Server()
+    access: Annotated[Access, _doc("Who may call.")] = Access()
+    memory: Annotated[Memory, _doc("How much memory models may take.")] = Memory()
+    storage: Annotated[Storage, _doc("Where files lie.")] = Storage()
+    loading: Annotated[Loading, _doc("How models come up and go.")] = Loading()
+    models: Annotated[dict[ModelId, Model], _doc("The models to serve, by the name that clients use.")] = {}
+    logging: Annotated[Logging, _doc("What is written where.")] = Logging()

@@ -1,0 +1,93 @@
+"""Combinations of settings that cannot work together, each as a sentence that says what to change."""
+
+import ipaddress
+from collections.abc import Container, Iterator
+
+from edged.config.schema import Access, Config, Model
+
+Finding = tuple[
+    tuple[str, ...], str
+]  # the paths that contradict each other (reported at the first), the reason
+
+
+def contradictions(config: Config, written: Container[str]) -> Iterator[Finding]:
+    """Every impossible combination; `written` holds the paths set by the user, as opposed to defaults."""
+    yield from _server(config)
+    yield from _access(config.access)
+    if config.loading.restart_backoff > config.loading.restart_backoff_max:
+        yield (
+            ("loading.restart_backoff", "loading.restart_backoff_max"),
+            f"{config.loading.restart_backoff:g}s is longer than "
+            f"restart_backoff_max ({config.loading.restart_backoff_max:g}s)",
+        )
+    for model_id, model in config.models.items():
+        yield from _model(f"models.{model_id}", model, written)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach an address; a name that is not localhost counts as reachable."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _server(config: Config) -> Iterator[Finding]:
+    server = config.server
+    if config.access.mode == "loopback" and not is_loopback(server.host):
+        yield (
+            ("server.host", "access.mode"),
+            f'"{server.host}" listens to other machines, but access.mode loopback refuses them all: '
+            "set access.mode to lan (or any, with api_keys), or server.host to 127.0.0.1",
+        )
+    if server.max_connections < server.max_requests:
+        yield (
+            ("server.max_connections", "server.max_requests"),
+            f"{server.max_connections} connections cannot carry max_requests {server.max_requests}: "
+            "every request needs one",
+        )
+
+
+def _access(access: Access) -> Iterator[Finding]:
+    if access.mode == "any" and not access.api_keys:
+        yield (
+            ("access.mode", "access.api_keys"),
+            "any lets the whole internet in and needs at least one key in access.api_keys",
+        )
+    for index, key in enumerate(access.api_keys):
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            yield (
+                (f"access.api_keys[{index}]",),
+                "a key travels in an HTTP header: only printable ASCII characters without spaces",
+            )
+    for index, host in enumerate(access.hosts):
+        if any(character in host for character in "/ @?#"):
+            yield (f"access.hosts[{index}]",), f'expected a bare host name such as edge.local, got "{host}"'
+
+
+def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding]:
+    n_ctx, n_batch, n_ubatch = model.n_ctx, model.n_batch, model.n_ubatch
+    if n_ctx != "auto" and n_ctx < model.n_ctx_min and f"{path}.n_ctx_min" in written:
+        yield (f"{path}.n_ctx", f"{path}.n_ctx_min"), f"{n_ctx} is below n_ctx_min ({model.n_ctx_min})"
+    if n_batch != "auto" and n_ubatch != "auto" and n_ubatch > n_batch:
+        yield (
+            (f"{path}.n_ubatch", f"{path}.n_batch"),
+            f"{n_ubatch} is above n_batch ({n_batch}), of which it is a part",
+        )
+    if model.kind == "embed" and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
+        yield (
+            (f"{path}.n_ubatch", f"{path}.n_ctx", f"{path}.kind"),
+            f"{n_ubatch} is below n_ctx ({n_ctx}), but an embedding model computes a whole input at once: "
+            f"set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
+        )
+    if model.strategy == "on_demand" and model.preload and f"{path}.preload" in written:
+        yield (
+            (f"{path}.preload", f"{path}.strategy"),
+            "true contradicts strategy on_demand, which loads at the first request: remove one of the two",
+        )
+    if model.strategy in ("lazy", "stream") and model.repack is True:
+        yield (
+            (f"{path}.repack", f"{path}.strategy"),
+            f"true contradicts strategy {model.strategy}: "
+            "repacking reads all weights before the model is ready; set repack to false or strategy to warm",
+        )
