@@ -1,0 +1,131 @@
+"""One connection, hardened: waitress's own channel lets a client hold it open for as long as it likes.
+
+Every phase of a connection has a deadline. Ages are counted with the monotonic clock from what a sweep sees,
+because waitress stamps with the wall clock, which jumps by years when a board without a clock finds NTP.
+"""
+
+import socket
+import time
+from typing import Any, Literal
+
+from waitress.channel import HTTPChannel
+from waitress.task import ErrorTask
+
+from edged.service.wire import error_body
+
+Phase = Literal["header", "body", "work", "output", "idle", "linger"]
+
+_ERRORS = {
+    400: ("invalid_request_error", "malformed_http"),
+    413: ("invalid_request_error", "body_too_large"),
+    431: ("invalid_request_error", "headers_too_large"),
+    501: ("invalid_request_error", "transfer_encoding_unsupported"),
+}
+
+
+class JsonErrorTask(ErrorTask):
+    """Waitress's own refusals (too large, malformed) in the shape that every other error has."""
+
+    def execute(self) -> None:
+        """Write the answer and end the connection, leaving the client time to read it."""
+        error = self.request.error
+        kind, code = _ERRORS.get(error.code, ("server_error", "internal_error"))
+        body = error_body(self._message(error), kind, code)
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        self.set_close_on_finish()
+        self.channel.linger = True
+        self.write(body)
+
+    def _message(self, error: Any) -> str:
+        if error.code == 413:
+            most = self.channel.adj.max_request_body_size - 1
+            return f"the request body is larger than {most} bytes; server.max_body raises the limit"
+        if error.code == 431:
+            most = self.channel.adj.max_request_header_size
+            return f"the request headers are larger than {most} bytes"
+        return f"{error.reason}: {error.body}"
+
+
+class Channel(HTTPChannel):
+    """A connection that knows which phase it is in and since when."""
+
+    error_task_class = JsonErrorTask
+    linger = False  # send what is written, then read and drop what the client still sends, then close
+
+    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002
+        super().__init__(server, sock, addr, adj, map=map)
+        self._n_served = 0
+        self._lingering = False
+        self._seen = self._key()
+        self._seen_at_s = time.monotonic()
+
+    def phase(self) -> Phase:
+        """What this connection is doing now."""
+        if self._lingering:
+            return "linger"
+        if self.total_outbufs_len:
+            return "output"
+        if self.requests:
+            return "work"
+        if self.request is None:
+            return "idle" if self._n_served else "header"
+        return "body" if self.request.headers_finished else "header"
+
+    def age_s(self, now_s: float) -> float:
+        """How long this phase has lasted without the progress that renews it, as far as sweeps have seen."""
+        key = self._key()
+        if key != self._seen:
+            self._seen, self._seen_at_s = key, now_s
+        return now_s - self._seen_at_s
+
+    def unfinished_body_bytes(self) -> int:
+        """What a request that is not complete holds in memory."""
+        request = self.request
+        return 0 if request is None else int(request.body_bytes_received)
+
+    def _key(self) -> tuple[Phase, int, float]:
+        # A header or a body has one deadline however slowly it trickles in; a reader that takes some output
+        # and an idle connection that sends something are given new time.
+        phase = self.phase()
+        return phase, self._n_served, self.last_activity if phase in ("output", "idle") else 0.0
+
+    def service(self) -> None:
+        """Serve one request."""
+        super().service()
+        self._n_served += 1
+
+    def readable(self) -> bool:
+        """Whether to poll for input."""
+        return self._lingering or bool(super().readable())
+
+    def handle_read(self) -> None:
+        """Take input, or drop it while lingering."""
+        if self._lingering:
+            self.recv(self.adj.recv_bytes)
+        else:
+            super().handle_read()
+
+    def handle_expt(self) -> None:
+        """End connections that send urgent data: HTTP has none, and it keeps the poll loop spinning."""
+        self.linger = False
+        self.handle_close()
+
+    def handle_close(self) -> None:
+        """Close; a refused client that is still sending first gets the chance to read why.
+
+        Closing with unread input resets the connection, which destroys the answer on its way.
+        """
+        if self.linger and not self._lingering and self.socket is not None:
+            self._lingering = True
+            self.will_close = self.close_when_flushed = False
+            try:
+                self.socket.shutdown(socket.SHUT_WR)
+            except OSError:
+                self._close()
+        else:
+            self._close()
+
+    def _close(self) -> None:
+        if self.socket is not None:
+            super().handle_close()
