@@ -28,8 +28,9 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     config = reading.config(root, str(file))
     for paths, reason in contradictions(config, reading.written):
         if not any(reading.is_broken(path) for path in paths):
-            overridden = [path for path in paths if reading.written.get(path) == SET]
-            reading.report(SET if overridden else str(file), (overridden or paths)[0], reason)
+            overridden = [path for path in paths[1:] if reading.written.get(path) == SET]
+            note = f" ({', '.join(overridden)} comes from --set)" if overridden else ""
+            reading.report(reading.written.get(paths[0], str(file)), paths[0], reason + note)
     if reading.problems:
         raise ConfigError(reading.problems)
     return config
@@ -89,16 +90,17 @@ def _apply(override: str, root: tree.Mapping, reading: Reading) -> None:
     """Put one `key.path=value` into the tree; what is wrong with it, the reading reports like the rest."""
     path, equals, text = override.partition("=")
     path = path.strip()
+    shown = tree.join("", path)
     if not equals or not path:
-        reading.report(SET, path or "…", "expected key.path=value, such as models.smollm2.strategy=lazy")
+        reading.report(SET, shown or "…", "expected key.path=value, such as models.smollm2.strategy=lazy")
         return
     try:
         value, duplicates = tree.parse(text, SET)
     except tree.SyntaxProblem as problem:
-        reading.report(SET, path, f"the value is no YAML: {problem}")
+        reading.report(SET, shown, f"the value is no YAML: {problem}")
         return
     for duplicate in duplicates:
-        reading.report(SET, f"{path}.{duplicate}", "is given twice; keep one")
+        reading.report(SET, tree.join(shown, duplicate), "is given twice; keep one")
     section = root
     *parents, key = _split(path, root)
     for parent in parents:

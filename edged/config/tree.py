@@ -59,8 +59,8 @@ def parse(text: str, source: str) -> tuple[Node | None, list[str]]:
         return _Builder(source).build(text)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        problem = (error.problem or error.context or "not valid YAML").replace("\n", " ")
-        raise SyntaxProblem(f"{_at(mark)}{problem}") from error
+        problem = error.problem or error.context or "not valid YAML"
+        raise SyntaxProblem(f"{_at(mark)}{_one_line(problem)}") from error
     except yaml.YAMLError as error:
         raise SyntaxProblem(" ".join(str(error).split())) from error
 
@@ -80,8 +80,8 @@ def shown(node: Node | None) -> str:
     if isinstance(node, Scalar):
         if node.is_null:
             return "nothing"
-        text = node.text if len(node.text) <= 60 else node.text[:57] + "..."
-        return json.dumps(text, ensure_ascii=False) if node.is_text else text
+        text = _short(node.text)
+        return json.dumps(text, ensure_ascii=not text.isprintable()) if node.is_text else _one_line(text)
     return kind_of(node)
 
 
@@ -136,7 +136,7 @@ class _Builder:
             self._take_scalar(event, loader)
         elif isinstance(event, yaml.CollectionStartEvent):
             if event.tag not in (None, "!"):
-                raise SyntaxProblem(f"{_at(event.start_mark)}tags ({event.tag}) are not supported")
+                raise SyntaxProblem(f"{_at(event.start_mark)}tags ({_one_line(event.tag)}) are not supported")
             self._take_collection(event)
 
     def _take_scalar(self, event: yaml.ScalarEvent, loader: Any) -> None:
@@ -144,7 +144,7 @@ class _Builder:
         if tag in (None, "!"):
             tag = loader.resolve(yaml.ScalarNode, event.value, event.implicit)
         if str(tag).removeprefix("tag:yaml.org,2002:") not in _PLAIN_TAGS:
-            raise SyntaxProblem(f"{_at(event.start_mark)}tags ({event.tag}) are not supported")
+            raise SyntaxProblem(f"{_at(event.start_mark)}tags ({_one_line(str(tag))}) are not supported")
         if self._expects_key():
             self._take_key(event.value)
         else:
@@ -197,9 +197,16 @@ class _Builder:
 
 def join(path: str, key: str) -> str:
     """A dotted path; an unprintable or overlong key is shortened."""
-    plain = key if key.isprintable() else json.dumps(key)
-    plain = plain if len(plain) <= 60 else plain[:57] + "..."
-    return f"{path}.{plain}" if path else plain
+    shown_key = _one_line(_short(key))
+    return f"{path}.{shown_key}" if path else shown_key
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _events(loader: Any) -> Iterator[yaml.Event]:

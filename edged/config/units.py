@@ -2,6 +2,9 @@
 
 import math
 import re
+from typing import Any
+
+from edged.config.schema import Bytes, Seconds
 
 SIZE_UNITS_BYTES = {
     "B": 1,
@@ -20,6 +23,7 @@ _NUMBER = r"(?:0|[1-9][0-9]{0,17})(?:\.[0-9]{1,9})?"
 SIZE_PATTERN = rf"^{_NUMBER} ?(?:{'|'.join(SIZE_UNITS_BYTES)})$"
 TIME_PATTERN = rf"^{_NUMBER} ?(?:{'|'.join(TIME_UNITS_S)})$"
 WHOLE_NUMBER_PATTERN = r"^(?:0|[1-9][0-9]{0,17})$"
+SIZE_TEXT_PATTERN = rf"{SIZE_PATTERN}|{WHOLE_NUMBER_PATTERN}"
 
 
 def parse_bytes(text: str) -> int | None:
@@ -39,6 +43,19 @@ def parse_seconds(text: str) -> float | None:
         return None
     number, unit = _split(text)
     return number * TIME_UNITS_S[unit]
+
+
+def written(value: Any) -> Any:
+    """A setting's value as it is written in YAML: sizes and durations with their largest whole unit."""
+    if isinstance(value, Bytes):
+        unit = next(
+            (unit for unit in ("GiB", "MiB", "KiB") if value and value % SIZE_UNITS_BYTES[unit] == 0), ""
+        )
+        return f"{value // SIZE_UNITS_BYTES[unit]}{unit}" if unit else int(value)
+    if isinstance(value, Seconds):
+        unit = next((unit for unit in ("h", "m", "s") if value and value % TIME_UNITS_S[unit] == 0), "s")
+        return f"{value / TIME_UNITS_S[unit]:.9g}{unit}"
+    return list(value) if isinstance(value, tuple) else value
 
 
 def format_bytes(size_bytes: float) -> str:
