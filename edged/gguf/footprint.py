@@ -1,0 +1,147 @@
+"""What a loaded model takes, in bytes by kind.
+
+The KV cache is exact. The rest follows how llama.cpp sizes its buffers, with factors fitted to what it tells
+for SmolLM2, Gemma 3 and MiniLM at context lengths from 512 to 8192 and ubatches from 64 to 2048 tokens.
+"""
+
+from collections.abc import Collection
+from typing import Literal
+
+import msgspec
+
+from edged.gguf.header import GgufHeader
+from edged.gguf.kv_cache import KvLayout, kv_bytes, kv_layout
+from edged.gguf.repack import repacked_tensors
+
+KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+_FLOAT_BYTES = 4
+_MASK_BYTES = 2  # float16
+# Anonymous memory of a runner before it has a model (20.7 MiB after `import llama_cpp`, numpy included) and
+# what a context costs beside its buffers: graphs, cells, threads.
+_RUNNER_BYTES = 24 << 20
+_TOKEN_BYTES = 172  # a token's text three times over, its score and hash entry
+_MERGE_BYTES = 200  # a pair of strings in a hash table
+
+
+class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model would be run. `n_ctx` is per sequence; `instruction_sets` are named as in /proc/cpuinfo."""
+
+    n_ctx: int
+    n_seq_max: int
+    n_ubatch: int
+    type_k: KvType = "f16"
+    type_v: KvType = "f16"
+    repack: bool = False
+    instruction_sets: tuple[str, ...] = ()
+    kv_unified: bool = False
+    swa_full: bool = False
+
+
+class Footprint(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes by kind. File-backed pages can be dropped and read again, anonymous ones cannot."""
+
+    weights_bytes: int  # of the file, without what was repacked: its copy is used instead
+    repack_bytes: int
+    kv_bytes: int
+    compute_bytes: int
+    output_bytes: int
+    vocabulary_bytes: int
+    process_bytes: int
+
+    @property
+    def anon_bytes(self) -> int:
+        """What must fit into memory for as long as the model is loaded."""
+        return (
+            self.repack_bytes
+            + self.kv_bytes
+            + self.compute_bytes
+            + self.output_bytes
+            + self.vocabulary_bytes
+            + self.process_bytes
+        )
+
+    @property
+    def file_bytes(self) -> int:
+        """What should stay in the page cache for the model to be fast."""
+        return self.weights_bytes
+
+
+def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
+    """What `header`'s model takes when it is run with these settings, once every buffer has been used."""
+    repack_bytes, weights_bytes = _weights(header, settings.instruction_sets if settings.repack else ())
+    layout = kv_layout(
+        header,
+        settings.n_ctx,
+        settings.n_seq_max,
+        settings.n_ubatch,
+        unified=settings.kv_unified,
+        full=settings.swa_full,
+    )
+    return Footprint(
+        weights_bytes=weights_bytes,
+        repack_bytes=repack_bytes,
+        kv_bytes=kv_bytes(header, layout, settings.type_k, settings.type_v),
+        compute_bytes=_compute_bytes(header, settings, layout),
+        output_bytes=_output_bytes(header, settings),
+        vocabulary_bytes=_vocabulary_bytes(header),
+        process_bytes=_RUNNER_BYTES,
+    )
+
+
+def _weights(header: GgufHeader, instruction_sets: Collection[str]) -> tuple[int, int]:
+    """Bytes copied, and bytes still used from the file."""
+    copied = repacked_tensors(header, instruction_sets) if instruction_sets else ()
+    # The rows of a tied token table are still looked up in the file.
+    replaced = sum(tensor.size_bytes for tensor in copied if tensor.name != "token_embd.weight")
+    return sum(tensor.size_bytes for tensor in copied), header.tensor_bytes - replaced
+
+
+def _batch_tokens(header: GgufHeader, settings: ContextSettings) -> int:
+    if header.is_encoder:
+        return settings.n_ubatch
+    return min(settings.n_ubatch, settings.n_ctx * settings.n_seq_max)
+
+
+def _compute_bytes(header: GgufHeader, settings: ContextSettings, layout: KvLayout) -> int:
+    """The scheduler's buffer: the attention masks, and beside them the widest point of the graph, which is a
+    feed-forward network or, with many outputs or a large vocabulary, the logits."""
+    n_tokens = _batch_tokens(header, settings)
+    layers = _FLOAT_BYTES * n_tokens * _widest_layer(header)
+    if header.is_encoder:
+        return _MASK_BYTES * n_tokens * n_tokens + layers
+    streams = 1 if settings.kv_unified else settings.n_seq_max
+    cells = layout.full_cells + (layout.window_cells if any(layout.windowed) else 0)
+    logits = _FLOAT_BYTES * min(n_tokens, settings.n_seq_max) * (header.n_vocab + header.n_embd)
+    return _MASK_BYTES * n_tokens * cells // streams + max(layers, logits)
+
+
+def _widest_layer(header: GgufHeader) -> int:
+    """Floats for each token at a feed-forward network: gate, up and their product where it is gated."""
+    query = max(header.n_head, default=0) * header.key_length
+    n_ff = max(header.n_ff, default=0)
+    experts = header.integer("expert_used_count")
+    expert_ff = experts * (header.integer("expert_feed_forward_length") or n_ff)
+    mixture = experts * header.n_embd  # each expert's answer, before they are added up
+    if _is_gated(header, n_ff):
+        return 3 * max(n_ff, expert_ff) + mixture + 3 * header.n_embd + query
+    return n_ff + 2 * header.n_embd + query
+
+
+def _is_gated(header: GgufHeader, n_ff: int) -> bool:
+    up = header.tensor("blk.0.ffn_up.weight")
+    if up is None or header.tensor("blk.0.ffn_gate.weight") is not None:
+        return True
+    return len(up.dims) > 1 and up.dims[1] > n_ff  # gate and up in one
+
+
+def _output_bytes(header: GgufHeader, settings: ContextSettings) -> int:
+    """llama.cpp keeps a row of logits for every output, and for vectors every token is an output, even though
+    nobody reads those logits."""
+    if header.is_embedding_model:
+        return _FLOAT_BYTES * _batch_tokens(header, settings) * (header.n_vocab + header.n_embd)
+    return _FLOAT_BYTES * settings.n_seq_max * header.n_vocab
+
+
+def _vocabulary_bytes(header: GgufHeader) -> int:
+    n_merges = header.array_lengths.get("tokenizer.ggml.merges", 0)
+    return _TOKEN_BYTES * header.n_vocab + _MERGE_BYTES * n_merges
