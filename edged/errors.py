@@ -45,6 +45,10 @@ class InvalidRequest(EdgedError):
         self.param = param
 
 
+class ComputeFailed(EdgedError):
+    """llama.cpp could not compute a batch, or what it computed are no numbers."""
+
+
 class UnknownModel(EdgedError):
     """No such model id in the configuration."""
 

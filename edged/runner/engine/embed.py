@@ -1,0 +1,159 @@
+"""Embeddings: inputs of all waiting requests in micro-batches, cut by tokens."""
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from edged.errors import ComputeFailed
+from edged.runner.engine.engine import DAMAGED, Send
+from edged.runner.engine.lease import Lease
+from edged.runner.protocol import Admitted, Embeddings, Gauges, Rejected
+
+# Attention costs the square of a micro-batch's tokens: short texts are fastest in batches of about this size.
+BATCH_TOKENS = 192
+
+
+class Encoder(Protocol):
+    """A llama.cpp context, as far as embedding needs it (`edged.runner.model.Context`)."""
+
+    n_batch: int
+    n_seq_max: int
+
+    def compute(self, rows: Any) -> bool:
+        """Run (sequence, first position, tokens, wants output) rows; False when interrupted."""
+
+    def embedding(self, sequence: int) -> Any:
+        """The pooled vector of one sequence."""
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+
+
+@dataclass(slots=True)
+class EmbedJob:
+    """A request's inputs as tokens, and the vectors so far."""
+
+    id: int
+    inputs: list[list[int]]
+    vectors: list[Any]
+
+    @property
+    def n_left(self) -> int:
+        """Inputs not yet computed."""
+        return len(self.inputs) - len(self.vectors)
+
+
+class EmbedWorker:
+    """Schedule, compute, pool; on the engine thread."""
+
+    def __init__(
+        self, encoder: Encoder, lease: Lease, send: Send, max_requests: int, max_tokens: int
+    ) -> None:
+        self._encoder = encoder
+        self._lease = lease
+        self._send = send
+        self._max_requests = max_requests
+        self._max_tokens = max_tokens
+        self._jobs: deque[EmbedJob] = deque()
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits."""
+        return not self._jobs
+
+    @property
+    def computing(self) -> frozenset[int]:
+        """The jobs of the next micro-batch."""
+        return frozenset(job.id for job, _ in self._next_batch())
+
+    def add(self, job: EmbedJob) -> None:
+        """Queue a job, or reject it; one job of any size is let in when nothing waits."""
+        queued = self._queued_tokens()
+        tokens = sum(map(len, job.inputs))
+        too_many = len(self._jobs) >= self._max_requests
+        if too_many or (self._jobs and queued + tokens > self._max_tokens):
+            message = f"the queue is full ({len(self._jobs)} requests, {queued} tokens wait)"
+            self._send(Rejected(id=job.id, kind="full", message=message))
+            return
+        self._jobs.append(job)
+        self._send(Admitted(job.id, tokens, 0))
+
+    def cancel(self, request: int) -> None:
+        """Drop a job."""
+        self._jobs = deque(job for job in self._jobs if job.id != request)
+
+    def step(self) -> None:
+        """Compute one micro-batch and send the jobs that it completes."""
+        batch = self._next_batch()
+        rows = [(index, 0, tokens, True) for index, (_, tokens) in enumerate(batch)]
+        try:
+            with self._lease.held():
+                done = self._encoder.compute(rows)
+            vectors = self._pooled(len(batch)) if done else None
+        except ComputeFailed as error:
+            self._fail({job.id for job, _ in batch}, str(error))
+            return
+        finally:
+            self._encoder.clear()
+        if vectors is None:
+            return  # interrupted: whoever cancelled has left, the others are computed again
+        for (job, _), vector in zip(batch, vectors, strict=True):
+            job.vectors.append(vector)
+        while self._jobs and not self._jobs[0].n_left:
+            self._finish(self._jobs.popleft())
+
+    def warm(self) -> None:
+        """Compute a short input. Raises ComputeFailed when it gives no numbers."""
+        with self._lease.held():
+            self._encoder.compute([(0, 0, [0] * 8, True)])
+        self._pooled(1)
+        self._encoder.clear()
+
+    def gauges(self) -> Gauges:
+        """The queue."""
+        return Gauges(
+            busy_slots=min(1, len(self._jobs)),
+            queued_requests=max(0, len(self._jobs) - 1),
+            queued_tokens=self._queued_tokens(),
+        )
+
+    def _queued_tokens(self) -> int:
+        return sum(len(tokens) for job in self._jobs for tokens in job.inputs[len(job.vectors) :])
+
+    def _next_batch(self) -> list[tuple[EmbedJob, list[int]]]:
+        """Inputs in order of arrival, up to BATCH_TOKENS; one long input makes a batch alone."""
+        batch: list[tuple[EmbedJob, list[int]]] = []
+        n_tokens = 0
+        for job in self._jobs:
+            for tokens in job.inputs[len(job.vectors) :]:
+                n_tokens += len(tokens)
+                if batch and (n_tokens > BATCH_TOKENS or len(batch) >= self._encoder.n_seq_max):
+                    return batch
+                batch.append((job, tokens))
+        return batch
+
+    def _pooled(self, n_sequences: int) -> Any:
+        """Unit vectors of the sequences just computed, shape (n_sequences, n_embd)."""
+        raw = np.stack([self._encoder.embedding(sequence) for sequence in range(n_sequences)])
+        norms = np.linalg.norm(raw, axis=1, keepdims=True)
+        if not (np.isfinite(norms).all() and norms.all()):
+            raise ComputeFailed(DAMAGED)
+        return raw / norms
+
+    def _finish(self, job: EmbedJob) -> None:
+        vectors = np.stack(job.vectors).astype("<f4", copy=False)
+        self._send(
+            Embeddings(
+                id=job.id,
+                n_embd=vectors.shape[1],
+                n_tokens=tuple(map(len, job.inputs)),
+                vectors=vectors.tobytes(),
+            )
+        )
+
+    def _fail(self, requests: set[int], message: str) -> None:
+        for request in requests:
+            self._send(Rejected(id=request, kind="failed", message=message))
+            self.cancel(request)

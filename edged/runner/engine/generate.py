@@ -1,0 +1,168 @@
+"""Continuous batching: every step computes one token of each running sequence and a piece of the prompts."""
+
+import time
+from typing import Any, Literal, Protocol
+
+from edged.errors import ComputeFailed
+from edged.runner.engine.engine import DAMAGED, Send
+from edged.runner.engine.lease import Lease
+from edged.runner.engine.scheduler import KvMemory, QueueFull, Row, Scheduler
+from edged.runner.engine.sequence import Sequence
+from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent
+
+_WARM_TOKENS = 8
+
+
+class Decoder(KvMemory, Protocol):
+    """A llama.cpp context, as far as generation needs it (`edged.runner.model.Context`)."""
+
+    n_ctx: int
+
+    def compute(self, rows: Any) -> bool:
+        """Run (sequence, first position, tokens, wants output) rows; False when interrupted."""
+
+    def sample(self, sampler: Any, index: int) -> int:
+        """The next token after batch token `index`."""
+
+    def logits_are_finite(self, index: int) -> bool:
+        """Whether batch token `index` has real logits."""
+
+
+class Tokens(Protocol):
+    """A vocabulary, as far as generation needs it."""
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token."""
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether the model has finished."""
+
+
+class GenerateWorker:
+    """The engine's three lines, for generation: schedule, compute, sample."""
+
+    def __init__(
+        self, scheduler: Scheduler, decoder: Decoder, tokens: Tokens, lease: Lease, send: Send
+    ) -> None:
+        self._scheduler = scheduler
+        self._decoder = decoder
+        self._tokens = tokens
+        self._lease = lease
+        self._send = send
+        self._tokens_per_s = 0.0
+
+    @property
+    def idle(self) -> bool:
+        """Nothing runs and nothing waits."""
+        return self._scheduler.idle
+
+    @property
+    def computing(self) -> frozenset[int]:
+        """The requests in slots; those that `step` admits first are added when it runs again."""
+        if self._scheduler.waiting and len(self._scheduler.running) < len(self._scheduler.slots):
+            return frozenset()
+        return frozenset(slot.sequence.id for slot in self._scheduler.running if slot.sequence)
+
+    def add(self, job: Sequence) -> None:
+        """Queue a sequence, or reject it when the queue is full."""
+        try:
+            self._scheduler.add(job)
+        except QueueFull as error:
+            job.sampler.close()
+            wait_s = self._scheduler.queued_tokens / self._tokens_per_s if self._tokens_per_s else 1.0
+            self._send(
+                Rejected(
+                    id=job.id, kind="full", message=str(error), retry_after_s=min(60.0, max(1.0, wait_s))
+                )
+            )
+
+    def cancel(self, request: int) -> None:
+        """Drop a sequence wherever it is."""
+        self._scheduler.cancel(request)
+
+    def step(self) -> None:
+        """One batch for all slots; its tokens leave in one frame."""
+        for sequence in self._scheduler.admit():
+            self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+        rows = self._scheduler.schedule()
+        if self._compute(rows):
+            events = self._sample(rows)
+            if events:
+                self._send(Step(tuple(events)))
+
+    def warm(self) -> None:
+        """Compute a few tokens in a free slot. Raises ComputeFailed when they give no numbers."""
+        slot = next((slot for slot in self._scheduler.slots if not slot.sequence), None)
+        if slot is None:
+            return  # every slot is busy: nothing could be warmer
+        self._scheduler.reset(slot)
+        with self._lease.held():
+            self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, True)])
+        finite = self._decoder.logits_are_finite(_WARM_TOKENS - 1)
+        self._scheduler.reset(slot)
+        if not finite:
+            raise ComputeFailed(DAMAGED)
+
+    def gauges(self) -> Gauges:
+        """Busy slots and the queue."""
+        return Gauges(
+            busy_slots=len(self._scheduler.running),
+            queued_requests=len(self._scheduler.waiting),
+            queued_tokens=self._scheduler.queued_tokens,
+        )
+
+    def _compute(self, rows: list[Row]) -> bool:
+        begin_s = time.monotonic()
+        try:
+            with self._lease.held():
+                done = self._decoder.compute(
+                    [(row.slot.index, row.first, row.tokens, row.wants_output) for row in rows]
+                )
+        except ComputeFailed as error:
+            for row in rows:
+                self._fail(row, str(error))
+            return False
+        if not done:  # interrupted: which cells were written is not known
+            for row in rows:
+                self._scheduler.reset(row.slot)
+            return False
+        self._scheduler.computed(rows)
+        rate = sum(len(row.tokens) for row in rows) / max(1e-6, time.monotonic() - begin_s)
+        self._tokens_per_s = 0.8 * self._tokens_per_s + 0.2 * rate if self._tokens_per_s else rate
+        return True
+
+    def _sample(self, rows: list[Row]) -> list[TokenEvent]:
+        events = []
+        index = -1
+        for row in rows:
+            index += len(row.tokens)
+            sequence = row.slot.sequence
+            if sequence is None or not row.wants_output:
+                continue
+            if not sequence.n_generated and not self._decoder.logits_are_finite(index):
+                self._fail(row, DAMAGED)
+                continue
+            event = self._advance(sequence, self._decoder.sample(sequence.sampler, index))
+            if event.finish_reason:
+                self._scheduler.release(row.slot)
+            if event.text or event.finish_reason:
+                events.append(event)
+        return events
+
+    def _advance(self, sequence: Sequence, token: int) -> TokenEvent:
+        if self._tokens.ends_generation(token):
+            return TokenEvent(sequence.id, sequence.text.finish(), sequence.n_generated, "stop")
+        sequence.tokens.append(token)
+        text = sequence.text.push(self._tokens.piece(token))
+        reason: Literal["stop", "length"] | None = None
+        if sequence.text.stopped:
+            reason = "stop"
+        elif sequence.n_generated >= sequence.max_tokens or len(sequence.tokens) >= self._decoder.n_ctx:
+            text += sequence.text.finish()
+            reason = "stop" if sequence.text.stopped else "length"
+        return TokenEvent(sequence.id, text, sequence.n_generated, reason)
+
+    def _fail(self, row: Row, message: str) -> None:
+        if row.slot.sequence:
+            self._send(Rejected(id=row.slot.sequence.id, kind="failed", message=message))
+        self._scheduler.reset(row.slot)

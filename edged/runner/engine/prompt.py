@@ -1,0 +1,115 @@
+"""Requests to tokens, so that nothing a user writes becomes a control token.
+
+Only the template's own text may be parsed for special tokens; otherwise a message that contains the text
+of one could end its turn and speak as somebody else.
+"""
+
+import datetime
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from jinja2 import TemplateError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from edged.errors import InvalidRequest, ModelFileError
+from edged.runner.protocol import Message
+
+
+class VocabularyLike(Protocol):
+    """What prompts need of a vocabulary."""
+
+    bos_text: str
+    eos_text: str
+    adds_bos: bool
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Tokens of `text`."""
+
+    def control_texts(self) -> list[str]:
+        """The text of every control token."""
+
+
+class ChatTemplate:
+    """The model's own chat template, rendered in a sandbox."""
+
+    def __init__(self, source: str, vocabulary: VocabularyLike) -> None:
+        """Raises ModelFileError when the template does not parse."""
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.datetime.now().strftime(form)
+        try:
+            self._template = environment.from_string(source)
+        except TemplateError as error:
+            raise ModelFileError(f"the model's chat template does not parse: {error}") from error
+        self._vocabulary = vocabulary
+
+    def tokens(self, messages: Sequence[Message]) -> list[int]:
+        """The conversation as tokens, ready for the assistant's answer. Raises InvalidRequest."""
+        marker = _Marker(self._vocabulary)
+        contents = [
+            {"role": message.role, "content": marker.hide_control_texts(message.content)}
+            for message in messages
+        ]
+        rendered = self._render(contents)
+        if self._vocabulary.adds_bos and self._vocabulary.bos_text:
+            rendered = rendered.removeprefix(self._vocabulary.bos_text)  # tokenising adds it
+        return marker.tokenize(rendered)
+
+    def _render(self, messages: list[dict[str, str]]) -> str:
+        try:
+            return self._template.render(
+                messages=messages,
+                add_generation_prompt=True,
+                bos_token=self._vocabulary.bos_text,
+                eos_token=self._vocabulary.eos_text,
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+            raise InvalidRequest(
+                f"messages: the model's chat template does not take them: {error}", "messages"
+            ) from error
+
+
+def plain_tokens(vocabulary: VocabularyLike, text: str) -> list[int]:
+    """A text without a template: nothing in it is parsed for special tokens."""
+    return vocabulary.tokenize(text, add_special=True, parse_special=False)
+
+
+class _Marker:
+    """Puts marks where a user's text spells control tokens, and tokenises around them.
+
+    Without such text (nearly always) a conversation is tokenised in one piece, as every other server does.
+    """
+
+    def __init__(self, vocabulary: VocabularyLike) -> None:
+        self._vocabulary = vocabulary
+        self._nonce = secrets.token_hex(8)
+        self._hidden: list[str] = []
+
+    def hide_control_texts(self, text: str) -> str:
+        tokenize = self._vocabulary.tokenize
+        as_control = tokenize(text, add_special=False, parse_special=True)
+        if as_control == tokenize(text, add_special=False, parse_special=False):
+            return text
+        texts = sorted(filter(None, self._vocabulary.control_texts()), key=len, reverse=True)
+        return re.sub("|".join(map(re.escape, texts)), self._hide, text)
+
+    def _hide(self, found: re.Match[str]) -> str:
+        self._hidden.append(found.group())
+        return f"\ue000{self._nonce}:{len(self._hidden) - 1}\ue001"
+
+    def tokenize(self, rendered: str) -> list[int]:
+        tokens: list[int] = []
+        pieces = re.split(f"\ue000{self._nonce}:(\\d+)\ue001", rendered)
+        for index, piece in enumerate(pieces):
+            hidden = index % 2 == 1
+            text = self._hidden[int(piece)] if hidden else piece
+            tokens += self._vocabulary.tokenize(text, add_special=index == 0, parse_special=not hidden)
+        return tokens
+
+
+def _refuse(message: Any) -> None:
+    raise TemplateError(str(message))

@@ -1,0 +1,46 @@
+"""Token bytes to text that may be sent: whole UTF-8 characters, and nothing of a stop string. Pure."""
+
+import codecs
+from collections.abc import Sequence
+
+
+class TextStream:
+    """Holds back an unfinished character and whatever could still become a stop string."""
+
+    def __init__(self, stop: Sequence[str] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stop = tuple(stop)
+        self._held = ""
+        self.stopped = False
+
+    def push(self, piece: bytes) -> str:
+        """The text that is certain after `piece`; sets `stopped` when a stop string is complete."""
+        self._held += self._decoder.decode(piece)
+        return self._release()
+
+    def finish(self) -> str:
+        """What was held back, at the end of generation; an unfinished character becomes U+FFFD."""
+        if self.stopped:
+            return ""
+        self._held += self._decoder.decode(b"", final=True)
+        text = self._release()
+        rest, self._held = self._held, ""
+        return text if self.stopped else text + rest
+
+    def _release(self) -> str:
+        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        if found:
+            text, self._held, self.stopped = self._held[: min(found)], "", True
+            return text
+        keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
+        cut = len(self._held) - keep
+        text, self._held = self._held[:cut], self._held[cut:]
+        return text
+
+
+def _overlap(text: str, stop: str) -> int:
+    """The length of the longest end of `text` that begins `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

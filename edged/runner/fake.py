@@ -1,0 +1,314 @@
+"""A runner without a model, whose answers are exact, for plans on `fake:` paths.
+
+    fake:generate?slots=2&step_s=0.01      one word of the last user message per step, then `stop`
+    fake:embed?n_embd=4                    unit vectors made of the input's length
+
+The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
+that the life cycle and HTTP are tested with real processes. Started as `python -m edged.runner.fake FD`.
+"""
+
+import math
+import os
+import queue
+import signal
+import socket
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from edged.runner import protocol
+from edged.runner.engine.text import TextStream
+
+N_VOCAB = 32_000
+EXIT_CRASHED = 70
+_PROGRESS_STEPS = 10
+
+Fault = Literal["crash", "hang", "garbage"]
+
+
+class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What a `fake:` path may ask for.
+
+    A fault happens after so many steps (0: at the first), in every process or, with `once=FILE`, only if
+    that file did not exist yet.
+    """
+
+    load_s: float = 0.0
+    load_fails: str | None = None  # says LoadFailed with this reason
+    crash_at_load: bool = False  # ends without a word
+    step_s: float = 0.0
+    slots: Annotated[int, msgspec.Meta(ge=1)] | None = None  # instead of the plan's n_seq_max
+    full: bool = False  # rejects everything: the queue is full
+    fails: bool = False  # rejects everything: computing failed
+    crash_after: int | None = None
+    hang_after: int | None = None
+    garbage_after: int | None = None
+    once: str | None = None
+    n_embd: Annotated[int, msgspec.Meta(ge=1)] = 8
+    chat: bool = True
+    file_bytes: int = 1000
+
+
+def knobs_of(path: str) -> Knobs:
+    """The knobs of `fake:KIND?knob=value&…`. Raises ValueError for what is none."""
+    _, _, query = path.partition("?")
+    return msgspec.convert(dict(parse_qsl(query, strict_parsing=bool(query))), Knobs, strict=False)
+
+
+def unit_vector(length: int, n_embd: int) -> list[float]:
+    """The embedding of an input of `length` characters (or tokens): its length, then ones, made a unit."""
+    norm = math.sqrt(length**2 + n_embd - 1)
+    return [length / norm] + [1 / norm] * (n_embd - 1)
+
+
+@dataclass(slots=True)
+class _Job:
+    """A generation request on its way."""
+
+    request: protocol.Generate
+    words: list[str]
+    n_prompt_tokens: int
+    text: TextStream
+    n_generated: int = 0
+
+
+class FakeRunner:
+    """One thread reads frames; this one does everything else."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._frames: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
+        self._waiting: deque[_Job] = deque()
+        self._running: list[_Job] = []
+        self._n_steps = 0
+        self._shown = protocol.Gauges(busy_slots=0, queued_requests=0, queued_tokens=0)
+        self._never = threading.Event()
+
+    def run(self) -> int:
+        """Load, serve until Shutdown; returns the exit code."""
+        threading.Thread(target=self._read, daemon=True).start()
+        start = self._frames.get()
+        if not isinstance(start, protocol.Start):
+            return 1
+        try:
+            knobs = knobs_of(start.path)
+        except ValueError as error:
+            self._send(protocol.LoadFailed(f"{start.path}: {error}"))
+            return 1
+        if self._load(start, knobs):
+            self._serve(start, knobs)
+            return 0
+        return 1
+
+    def _read(self) -> None:
+        try:
+            for frame in protocol.read_to_runner(self._connection):
+                self._frames.put(frame)
+        except ConnectionResetError:
+            print("fake: the daemon went away without reading everything", file=sys.stderr, flush=True)
+        finally:
+            os._exit(0)  # the daemon has gone, whatever the other thread is doing
+
+    def _send(self, frame: protocol.FromRunner) -> None:
+        try:
+            self._connection.sendall(protocol.pack(frame))
+        except (BrokenPipeError, ConnectionResetError):
+            os._exit(0)  # nobody is left to answer to
+
+    def _load(self, start: protocol.Start, knobs: Knobs) -> bool:
+        for step in range(_PROGRESS_STEPS):
+            done = knobs.file_bytes * step // _PROGRESS_STEPS
+            self._send(protocol.Progress("prefetch", done, knobs.file_bytes))
+            self._never.wait(knobs.load_s / _PROGRESS_STEPS)
+        if knobs.crash_at_load and self._strikes(knobs):
+            os._exit(EXIT_CRASHED)
+        if knobs.load_fails is not None and self._strikes(knobs):
+            self._send(protocol.LoadFailed(knobs.load_fails))
+            return False
+        self._send(protocol.Progress("prefetch", knobs.file_bytes, knobs.file_bytes))
+        self._send(
+            protocol.Ready(
+                n_ctx=start.n_ctx,
+                n_embd=knobs.n_embd,
+                n_vocab=N_VOCAB,
+                has_chat_template=knobs.chat,
+                prefetch_done=True,
+                lazy_map=True,
+                timings_s={"load_s": knobs.load_s},
+                anon_bytes=0,
+            )
+        )
+        return True
+
+    def _serve(self, start: protocol.Start, knobs: Knobs) -> None:
+        n_slots = knobs.slots or start.n_seq_max
+        step_at_s = time.monotonic()
+        while True:
+            busy = bool(self._running or self._waiting)
+            wait_s = max(0.0, step_at_s - time.monotonic()) if busy else None
+            for frame in self._arrived(wait_s):
+                if isinstance(frame, protocol.Shutdown):
+                    return
+                self._take(frame, start, knobs)
+            while self._waiting and len(self._running) < n_slots:
+                self._admit(self._waiting.popleft())
+            if self._running and time.monotonic() >= step_at_s:
+                step_at_s = time.monotonic() + knobs.step_s
+                self._maybe_strike(knobs)
+                self._step()
+            self._show()
+
+    def _arrived(self, wait_s: float | None) -> Iterator[protocol.ToRunner]:
+        try:
+            yield self._frames.get(timeout=wait_s)
+            while True:
+                yield self._frames.get_nowait()
+        except queue.Empty:
+            return
+
+    def _take(self, frame: protocol.ToRunner, start: protocol.Start, knobs: Knobs) -> None:
+        match frame:
+            case protocol.Cancel():
+                self._running = [job for job in self._running if job.request.id != frame.id]
+                self._waiting = deque(job for job in self._waiting if job.request.id != frame.id)
+            case protocol.Warmup():
+                self._send(protocol.Warmed(frame.id, knobs.step_s))
+            case protocol.Generate() | protocol.Embed():
+                problem = self._problem(frame, start, knobs)
+                if problem is not None:
+                    self._send(problem)
+                elif isinstance(frame, protocol.Generate):
+                    words, n_prompt_tokens = _prompt(frame)
+                    self._waiting.append(_Job(frame, words, n_prompt_tokens, TextStream(frame.stop)))
+                else:
+                    self._embed(frame, start, knobs)
+
+    def _problem(
+        self, frame: protocol.Generate | protocol.Embed, start: protocol.Start, knobs: Knobs
+    ) -> protocol.Rejected | None:
+        """Why a request is not served."""
+        if knobs.full or len(self._waiting) >= start.max_queue_requests:
+            return protocol.Rejected(id=frame.id, kind="full", message="the queue is full", retry_after_s=2.5)
+        if knobs.fails:
+            return protocol.Rejected(id=frame.id, kind="failed", message="computing failed")
+        if isinstance(frame, protocol.Generate):
+            if frame.messages is not None and not knobs.chat:
+                message = "messages: the model has no chat template; use /v1/completions"
+                return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
+            return _too_long(frame.id, "prompt", _prompt(frame)[1], start.n_ctx)
+        for index, length in enumerate(map(len, [*frame.texts, *frame.token_lists])):
+            too_long = None if frame.truncate else _too_long(frame.id, f"input[{index}]", length, start.n_ctx)
+            if too_long is not None:
+                return too_long
+        return None
+
+    def _embed(self, frame: protocol.Embed, start: protocol.Start, knobs: Knobs) -> None:
+        self._maybe_strike(knobs)
+        self._n_steps += 1
+        lengths = [min(len(each), start.n_ctx) for each in [*frame.texts, *frame.token_lists]]
+        self._send(protocol.Admitted(frame.id, sum(lengths), 0))
+        self._never.wait(knobs.step_s)
+        vectors = [value for length in lengths for value in unit_vector(length, knobs.n_embd)]
+        self._send(
+            protocol.Embeddings(
+                id=frame.id,
+                n_embd=knobs.n_embd,
+                n_tokens=tuple(lengths),
+                vectors=struct.pack(f"<{len(vectors)}f", *vectors),
+            )
+        )
+
+    def _admit(self, job: _Job) -> None:
+        self._running.append(job)
+        self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
+
+    def _step(self) -> None:
+        self._n_steps += 1
+        events = tuple(_next_event(job) for job in self._running)
+        self._running = [
+            job for job, event in zip(self._running, events, strict=True) if event.finish_reason is None
+        ]
+        self._send(protocol.Step(events))
+
+    def _show(self) -> None:
+        gauges = protocol.Gauges(
+            busy_slots=len(self._running),
+            queued_requests=len(self._waiting),
+            queued_tokens=sum(job.n_prompt_tokens for job in self._waiting),
+        )
+        if gauges != self._shown:
+            self._shown = gauges
+            self._send(gauges)
+
+    def _maybe_strike(self, knobs: Knobs) -> None:
+        """Misbehave, if it is time for that."""
+        faults: dict[Fault, int | None] = {
+            "crash": knobs.crash_after,
+            "hang": knobs.hang_after,
+            "garbage": knobs.garbage_after,
+        }
+        for fault, after in faults.items():
+            if after is None or self._n_steps < after or not self._strikes(knobs):
+                continue
+            if fault == "crash":
+                print("fake: crashing, as asked", file=sys.stderr, flush=True)
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif fault == "garbage":
+                self._connection.sendall(struct.pack("<I", 7) + b"garbage")
+            else:
+                self._never.wait()
+
+    def _strikes(self, knobs: Knobs) -> bool:
+        if knobs.once is None:
+            return True
+        try:
+            os.close(os.open(knobs.once, os.O_CREAT | os.O_EXCL, 0o600))
+        except FileExistsError:
+            return False
+        return True
+
+
+def _prompt(request: protocol.Generate) -> tuple[list[str], int]:
+    """The words to answer with, and the length of the prompt in tokens (words)."""
+    if request.messages is not None:
+        said = [message.content for message in request.messages if message.role == "user"]
+        return (said[-1].split() if said else []), sum(len(m.content.split()) for m in request.messages)
+    if request.tokens is not None:
+        return [f"t{token}" for token in request.tokens], len(request.tokens)
+    words = (request.text or "").split()
+    return words, len(words)
+
+
+def _next_event(job: _Job) -> protocol.TokenEvent:
+    """One more token of a job: a word, or the end."""
+    request, words = job.request, job.words
+    if not words or (job.n_generated >= len(words) and not request.sampling.ignore_eos):
+        return protocol.TokenEvent(request.id, job.text.finish(), job.n_generated, "stop")
+    word = words[job.n_generated % len(words)]
+    text = job.text.push((" " + word if job.n_generated else word).encode())
+    job.n_generated += 1
+    if job.text.stopped:
+        return protocol.TokenEvent(request.id, text, job.n_generated, "stop")
+    if request.max_tokens is not None and job.n_generated >= request.max_tokens:
+        return protocol.TokenEvent(request.id, text + job.text.finish(), job.n_generated, "length")
+    return protocol.TokenEvent(request.id, text, job.n_generated)
+
+
+def _too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Rejected | None:
+    if n_tokens < n_ctx:
+        return None
+    message = f"{param}: {n_tokens} tokens do not fit the model's context of {n_ctx}"
+    return protocol.Rejected(id=request, kind="invalid", message=message, param=param.partition("[")[0])
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
+    sys.exit(FakeRunner(socket.socket(fileno=int(sys.argv[1]))).run())

@@ -1,0 +1,94 @@
+"""The daemon's requests as jobs for the engine: tokenised and checked against the model, or rejected."""
+
+from collections.abc import Sequence as SequenceOf
+
+from edged.errors import InvalidRequest, ModelFileError
+from edged.runner import protocol
+from edged.runner.engine.embed import EmbedJob
+from edged.runner.engine.prompt import ChatTemplate, plain_tokens
+from edged.runner.engine.sampling import check_grammar, stages
+from edged.runner.engine.sequence import Sequence
+from edged.runner.engine.text import TextStream
+from edged.runner.model import Model, Sampler
+
+
+class Intake:
+    """What a loaded model accepts. Only reads the vocabulary, so it runs beside the engine thread."""
+
+    def __init__(self, model: Model, n_ctx: int) -> None:
+        self._vocabulary = model.vocabulary
+        self._n_ctx = n_ctx
+        self._template: ChatTemplate | None = None
+        self._template_problem = "the model has no chat template; use /v1/completions"
+        if model.chat_template:
+            try:
+                self._template = ChatTemplate(model.chat_template, model.vocabulary)
+            except ModelFileError as error:  # completions still work
+                self._template_problem = str(error)
+
+    @property
+    def has_chat_template(self) -> bool:
+        """Whether conversations can be rendered."""
+        return self._template is not None
+
+    def sequence(self, request: protocol.Generate) -> Sequence:
+        """A generation request as a sequence. Raises InvalidRequest."""
+        prompt, param = self._prompt(request)
+        if not prompt:
+            raise InvalidRequest(f"{param}: is empty; the model needs at least one token", param)
+        if len(prompt) >= self._n_ctx:
+            raise InvalidRequest(
+                f"{param}: {len(prompt)} tokens do not fit the model's context of {self._n_ctx}, of which at"
+                " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
+                param,
+            )
+        sampling = request.sampling
+        if sampling.grammar is not None:
+            check_grammar(sampling.grammar)
+        self._check_tokens(list(sampling.logit_bias), "logit_bias")
+        room = self._n_ctx - len(prompt)
+        return Sequence(
+            id=request.id,
+            tokens=prompt,
+            n_prompt_tokens=len(prompt),
+            max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
+            sampler=Sampler(self._vocabulary, stages(sampling), prompt),
+            text=TextStream(request.stop),
+        )
+
+    def embed_job(self, request: protocol.Embed) -> EmbedJob:
+        """An embedding request as token lists. Raises InvalidRequest."""
+        inputs = [plain_tokens(self._vocabulary, text) for text in request.texts]
+        for token_list in request.token_lists:
+            self._check_tokens(token_list, "input")
+            inputs.append(list(token_list))
+        for index, tokens in enumerate(inputs):
+            if not tokens:
+                raise InvalidRequest(f"input[{index}]: is empty; the model needs at least one token", "input")
+            if len(tokens) > self._n_ctx and not request.truncate:
+                raise InvalidRequest(
+                    f"input[{index}]: {len(tokens)} tokens are more than the model's limit of {self._n_ctx};"
+                    " shorten it or send truncate: true",
+                    "input",
+                )
+        # the last token closes the input ([SEP]); a truncated one keeps it
+        cut = [t if len(t) <= self._n_ctx else [*t[: self._n_ctx - 1], t[-1]] for t in inputs]
+        return EmbedJob(request.id, cut, [])
+
+    def _prompt(self, request: protocol.Generate) -> tuple[list[int], str]:
+        if request.messages is not None:
+            if self._template is None:
+                raise InvalidRequest(f"messages: {self._template_problem}", "messages")
+            return self._template.tokens(request.messages), "messages"
+        if request.tokens is not None:
+            self._check_tokens(request.tokens, "prompt")
+            return list(request.tokens), "prompt"
+        return plain_tokens(self._vocabulary, request.text or ""), "prompt"
+
+    def _check_tokens(self, tokens: SequenceOf[int], param: str) -> None:
+        for token in tokens:
+            if not 0 <= token < self._vocabulary.size:
+                raise InvalidRequest(
+                    f"{param}: token {token} is outside the vocabulary (0 to {self._vocabulary.size - 1})",
+                    param,
+                )

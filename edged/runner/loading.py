@@ -1,0 +1,135 @@
+"""Getting a model's bytes into memory: the reader, the map's advice, and locking."""
+
+import ctypes
+import mmap
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from edged.runner.protocol import FileRange, Progress
+
+_CHUNK_BYTES = 1 << 20
+_REPORT_EVERY_S = 0.1
+_MADV_RANDOM = 1
+
+
+class Prefetch:
+    """A sequential reader that fills the page cache, in the order in which the bytes are wanted.
+
+    It reads rather than asks for readahead, so that its progress is true; llama.cpp's map shares the pages.
+    """
+
+    def __init__(self, path: str, ranges: Sequence[FileRange], report: Callable[[Progress], None]) -> None:
+        self._path = path
+        self._ranges = ranges
+        self._report = report
+        self._bytes_total = sum(piece.length for piece in ranges)
+        self._bytes_done = 0
+        self._finished = threading.Event()
+        self._stop = threading.Event()
+
+    @property
+    def done(self) -> bool:
+        """Whether every range has been read (or the reader gave up: then the map reads on demand)."""
+        return self._finished.is_set()
+
+    def start(self) -> None:
+        """Read in a thread of its own; returns at once."""
+        threading.Thread(target=self._run, name="prefetch", daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop reading at the next chunk."""
+        self._stop.set()
+
+    def wait(self) -> None:
+        """Return when the reader has finished."""
+        self._finished.wait()
+
+    def _run(self) -> None:
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                self._read(file.fileno())
+        except OSError as error:
+            print(f"prefetch of {self._path} stopped: {error}", file=sys.stderr)
+        finally:
+            self._finished.set()
+            self._report(Progress("prefetch", self._bytes_done, self._bytes_total))
+
+    def _read(self, fd: int) -> None:
+        buffer = bytearray(_CHUNK_BYTES)
+        view = memoryview(buffer)
+        reported_s = 0.0
+        for piece in self._ranges:
+            offset, end = piece.offset, piece.offset + piece.length
+            while offset < end and not self._stop.is_set():
+                count = os.preadv(fd, [view[: min(_CHUNK_BYTES, end - offset)]], offset)
+                if count == 0:
+                    raise OSError(f"the file ended at byte {offset}, {end} were expected")
+                offset += count
+                self._bytes_done += count
+                if (now_s := time.monotonic()) - reported_s >= _REPORT_EVERY_S:
+                    reported_s = now_s
+                    self._report(Progress("prefetch", self._bytes_done, self._bytes_total))
+
+
+def advise_random(path: str, ranges: Sequence[FileRange]) -> None:
+    """Keep the kernel's readahead from reading what lies around rows that are picked here and there."""
+    for address, length in _mapped(path, ranges):
+        _check(ctypes.CDLL(None, use_errno=True).madvise(_pointer(address), length, _MADV_RANDOM), "madvise")
+
+
+def lock(path: str, ranges: Sequence[FileRange], n_bytes: int) -> None:
+    """Keep the first `n_bytes` of `ranges` in RAM, whatever the pressure."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    for address, length in _mapped(path, ranges):
+        wanted = min(length, n_bytes)
+        if wanted > 0:
+            _check(
+                libc.mlock(_pointer(address), ctypes.c_size_t(wanted)), "mlock (see LimitMEMLOCK, ulimit -l)"
+            )
+        n_bytes -= wanted
+
+
+def anon_bytes() -> int | None:
+    """This process's anonymous memory."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def lazy_map_is_loaded() -> bool:
+    """Whether lazymap was preloaded into this process."""
+    return hasattr(ctypes.CDLL(None), "edged_abort_requested")
+
+
+def _mapped(path: str, ranges: Sequence[FileRange]) -> list[tuple[int, int]]:
+    """(address, length) of the whole pages of `ranges` in this process's map of `path`."""
+    page = mmap.PAGESIZE
+    real = os.path.realpath(path)
+    pieces = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split(maxsplit=5)
+        if len(fields) < 6 or fields[5] != real:
+            continue
+        begin, end = (int(part, 16) for part in fields[0].split("-"))
+        file_offset = int(fields[2], 16)
+        for piece in ranges:
+            first = max(begin, begin + piece.offset - file_offset)
+            last = min(end, begin + piece.offset + piece.length - file_offset)
+            first, last = -(-first // page) * page, last // page * page
+            if first < last:
+                pieces.append((first, last - first))
+    return pieces
+
+
+def _pointer(address: int) -> ctypes.c_void_p:
+    return ctypes.c_void_p(address)
+
+
+def _check(result: int, what: str) -> None:
+    if result != 0:
+        print(f"{what} failed: {os.strerror(ctypes.get_errno())}", file=sys.stderr)

@@ -1,0 +1,185 @@
+"""A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD`.
+
+Reading begins before anything heavy is imported: on slow storage the file is the floor, and imports,
+vocabulary and context hide behind it.
+"""
+
+import ctypes
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
+from edged.runner import protocol
+from edged.runner.loading import Prefetch, advise_random, anon_bytes, lazy_map_is_loaded, lock
+from edged.runner.outbox import Outbox
+
+if TYPE_CHECKING:
+    from edged.runner.engine.engine import Engine
+    from edged.runner.intake import Intake
+    from edged.runner.model import Context, Model
+
+_OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
+
+
+class Loaded:
+    """A loaded model with everything that serves it."""
+
+    def __init__(self, model: "Model", context: "Context", engine: "Engine[Any]", intake: "Intake") -> None:
+        self.model = model
+        self.context = context
+        self.engine = engine
+        self.intake = intake
+
+    def close(self) -> None:
+        """Stop computing and give the memory back."""
+        self.engine.stop()
+        self.context.close()
+        self.model.close()
+
+
+def main() -> int:
+    """Load, serve until the daemon says Shutdown or goes away; returns the exit code."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    frames = protocol.read_to_runner(connection)
+    start = next(frames, None)
+    if not isinstance(start, protocol.Start):
+        return 1
+    outbox = Outbox(connection)
+    prefetch = Prefetch(start.path, start.prefetch, outbox.send)
+    prefetch.start()
+    _offer_to_the_oom_killer()
+    try:
+        loaded = load(start, prefetch, outbox)
+    except (ModelFileError, ComputeFailed) as error:
+        outbox.send(protocol.LoadFailed(str(error)))
+        return 1
+    try:
+        serve(frames, start, loaded, outbox)
+    finally:
+        prefetch.stop()
+        loaded.close()
+    return 0
+
+
+def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
+    """Model, context, engine; says `Ready`. Raises ModelFileError, or ComputeFailed from the warm-up."""
+    clock = _Clock()
+    from edged.runner.engine.engine import Engine
+    from edged.runner.intake import Intake
+    from edged.runner.model import Context, Model
+
+    clock.lap("import_s")
+    outbox.send(protocol.Progress("vocabulary", 0, 0))
+    model = Model(start)
+    advise_random(start.path, start.random_access)
+    clock.lap("vocabulary_s")
+    outbox.send(protocol.Progress("context", 0, 0))
+    abort_flag = ctypes.c_int(0)
+    context = Context(model, start, abort_flag)
+    clock.lap("context_s")
+    if start.wait_for_prefetch:
+        prefetch.wait()
+        clock.lap("prefetch_wait_s")
+    if start.mlock_bytes:
+        lock(start.path, start.prefetch, start.mlock_bytes)
+    worker = _worker(start, model, context, outbox)
+    if start.warmup:
+        outbox.send(protocol.Progress("warmup", 0, 0))
+        worker.warm()
+        clock.lap("warmup_s")
+    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), Intake(model, context.n_ctx))
+    loaded.engine.start()
+    outbox.send(
+        protocol.Ready(
+            n_ctx=context.n_ctx,
+            n_embd=model.n_embd,
+            n_vocab=model.vocabulary.size,
+            has_chat_template=loaded.intake.has_chat_template,
+            prefetch_done=prefetch.done,
+            lazy_map=lazy_map_is_loaded(),
+            timings_s=clock.laps_s,
+            anon_bytes=anon_bytes(),
+        )
+    )
+    return loaded
+
+
+def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
+    """Pass requests on until Shutdown, or until the daemon closes the connection."""
+    for frame in frames:
+        match frame:
+            case protocol.Generate() | protocol.Embed():
+                try:
+                    job = (
+                        loaded.intake.sequence(frame)
+                        if isinstance(frame, protocol.Generate)
+                        else loaded.intake.embed_job(frame)
+                    )
+                except InvalidRequest as error:
+                    outbox.send(
+                        protocol.Rejected(id=frame.id, kind="invalid", message=str(error), param=error.param)
+                    )
+                else:
+                    loaded.engine.submit(job)
+            case protocol.Cancel():
+                loaded.engine.cancel(frame.id)
+            case protocol.Warmup():
+                again = Prefetch(start.path, start.prefetch, outbox.send)
+                again.start()
+                again.wait()
+                loaded.engine.warm(frame.id)
+            case protocol.Shutdown():
+                return
+
+
+def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: Outbox) -> Any:
+    from edged.runner.engine.embed import EmbedWorker
+    from edged.runner.engine.generate import GenerateWorker
+    from edged.runner.engine.lease import Lease
+    from edged.runner.engine.scheduler import Limits, Scheduler
+
+    lease = Lease(start.lease_fd)
+    if start.kind == "embed":
+        if not context.pools:
+            raise ModelFileError(
+                f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
+            )
+        return EmbedWorker(context, lease, outbox.send, start.max_queue_requests, start.max_queue_tokens)
+    limits = Limits(
+        n_slots=start.n_seq_max,
+        n_batch=start.n_batch,
+        prefill_beside_decode=min(128, start.n_batch),
+        max_queue_requests=start.max_queue_requests,
+        max_queue_tokens=start.max_queue_tokens,
+    )
+    return GenerateWorker(Scheduler(limits, context), context, model.vocabulary, lease, outbox.send)
+
+
+def _offer_to_the_oom_killer() -> None:
+    try:
+        Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
+    except OSError as error:
+        print(f"oom_score_adj cannot be set: {error}", file=sys.stderr)
+
+
+class _Clock:
+    """Times between laps, by name."""
+
+    def __init__(self) -> None:
+        self.laps_s: dict[str, float] = {}
+        self._last_s = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        now_s = time.monotonic()
+        self.laps_s[name] = now_s - self._last_s
+        self._last_s = now_s
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,298 @@
+"""llama.cpp behind four small classes. The only module that imports llama_cpp.
+
+One thread owns a `Context` (two in one context end the process); `Vocabulary` only reads and may be used
+from another thread at the same time.
+"""
+
+import ctypes
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from llama_cpp import llama_cpp as llama
+
+from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
+from edged.runner.engine.sampling import Stage
+from edged.runner.protocol import Start
+
+_GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
+_LOG_WARN = 3
+
+
+@llama.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes' own
+def _log(level: int, text: bytes, _user: Any) -> None:
+    if level >= _LOG_WARN and text.strip(b". \n"):
+        sys.stderr.write(text.decode("utf-8", "replace"))
+        sys.stderr.flush()
+
+
+class Vocabulary:
+    """Text to tokens and back."""
+
+    def __init__(self, model: Any) -> None:
+        self._vocab = llama.llama_model_get_vocab(model)
+        self.size = llama.llama_vocab_n_tokens(self._vocab)
+        self.bos_text = self._text_of(llama.llama_vocab_bos(self._vocab))
+        self.eos_text = self._text_of(llama.llama_vocab_eos(self._vocab))
+        self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer, for samplers that need it."""
+        return self._vocab
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Tokens of `text`; control tokens in it are recognised only with `parse_special`."""
+        raw = text.encode("utf-8")
+        room = len(raw) + 16
+        while True:
+            tokens = (llama.llama_token * room)()
+            count = llama.llama_tokenize(self._vocab, raw, len(raw), tokens, room, add_special, parse_special)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token; control tokens give none."""
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether the model says with this token that it has finished."""
+        return bool(llama.llama_vocab_is_eog(self._vocab, token))
+
+    def end_tokens(self) -> list[int]:
+        """Every token that ends generation. Walks the whole vocabulary."""
+        return [token for token in range(self.size) if self.ends_generation(token)]
+
+    def control_texts(self) -> list[str]:
+        """The text of every control token. Walks the whole vocabulary."""
+        return [self._text_of(t) for t in range(self.size) if llama.llama_vocab_is_control(self._vocab, t)]
+
+    def _text_of(self, token: int) -> str:
+        raw = llama.llama_vocab_get_text(self._vocab, token) if token >= 0 else None
+        return raw.decode("utf-8", "replace") if raw else ""
+
+
+class Model:
+    """A model's weights (mapped) and vocabulary."""
+
+    def __init__(self, start: Start) -> None:
+        """Map and check the file. Raises ModelFileError when llama.cpp refuses it."""
+        llama.llama_log_set(_log, None)
+        llama.llama_backend_init()
+        params = llama.llama_model_default_params()
+        params.load_mode = llama.LLAMA_LOAD_MODE_MMAP
+        params.use_extra_bufts = start.repack
+        self._model = llama.llama_model_load_from_file(start.path.encode(), params)
+        if not self._model:
+            raise ModelFileError(
+                f"{start.path}: llama.cpp cannot load this file (its messages are in the log)"
+            )
+        self.vocabulary = Vocabulary(self._model)
+        self.n_embd: int = llama.llama_model_n_embd_out(self._model)
+        self.n_ctx_train: int = llama.llama_model_n_ctx_train(self._model)
+        self.n_swa: int = llama.llama_model_n_swa(self._model)
+        template = llama.llama_model_chat_template(self._model, None)
+        self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer."""
+        return self._model
+
+    def close(self) -> None:
+        """Unmap. The context must be closed before."""
+        llama.llama_model_free(self._model)
+        self._model = None
+
+
+class Context:
+    """A llama.cpp context and one preallocated batch."""
+
+    def __init__(self, model: Model, start: Start, abort_flag: ctypes.c_int) -> None:
+        """Raises ModelFileError when the context cannot be made (usually memory)."""
+        generate = start.kind == "generate"
+        params = llama.llama_context_default_params()
+        params.n_ctx = start.n_ctx * start.n_seq_max if generate else max(start.n_ctx, start.n_batch)
+        params.n_batch, params.n_ubatch = start.n_batch, start.n_ubatch
+        params.n_seq_max = start.n_seq_max
+        # the output buffer holds a row of logits per output: one per slot, not one per batch token
+        params.n_outputs_max = start.n_seq_max if generate else 0
+        params.n_threads = params.n_threads_batch = start.n_threads
+        params.type_k, params.type_v = _GGML_TYPES[start.type_k], _GGML_TYPES[start.type_v]
+        params.embeddings = not generate
+        params.kv_unified = not generate
+        params.swa_full = False  # sliding-window layers keep their window, not all of n_ctx
+        params.no_perf = True
+        self._context = llama.llama_init_from_model(model.handle, params)
+        if not self._context:
+            raise ModelFileError(
+                f"{start.path}: llama.cpp cannot make a context of {params.n_ctx} tokens"
+                " (lower n_ctx or n_seq_max; its messages are in the log)"
+            )
+        self._memory = llama.llama_get_memory(self._context)
+        self._n_swa = model.n_swa
+        self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
+        self._batch = _Batch(start.n_batch)
+        self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
+        self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
+        self.pools = llama.llama_pooling_type(self._context) != llama.LLAMA_POOLING_TYPE_NONE
+        self._set_abort_flag(abort_flag)
+
+    def _set_abort_flag(self, flag: ctypes.c_int) -> None:
+        """Let a non-zero `flag` stop a computation between two graph nodes, where lazymap was preloaded."""
+        callback = getattr(ctypes.CDLL(None), "edged_abort_requested", None)
+        if callback is not None:
+            self._abort_flag = flag  # llama.cpp keeps its address
+            as_pointer = ctypes.cast(callback, llama.ggml_abort_callback)
+            llama.llama_set_abort_callback(self._context, as_pointer, ctypes.byref(flag))
+
+    def compute(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> bool:
+        """Run `rows` of (sequence, first position, tokens, wants output of the last). False: aborted.
+
+        Raises ComputeFailed when llama.cpp refuses the batch; the rows' sequences must then be cleared.
+        """
+        result = llama.llama_decode(self._context, self._batch.fill(rows))
+        if result == 2:
+            return False
+        if result != 0:
+            raise ComputeFailed(f"llama.cpp could not compute the batch (code {result})")
+        return True
+
+    def logits_are_finite(self, index: int) -> bool:
+        """Whether batch token `index` has real logits: a damaged file gives NaN, or nothing but 0."""
+        row = np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, index), (self._n_vocab,))
+        return bool(np.isfinite(row).all() and row.any())
+
+    def embedding(self, sequence: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """The pooled vector of one sequence, shape (n_embd,), as llama.cpp left it: not normalised."""
+        pointer = llama.llama_get_embeddings_seq(self._context, sequence)
+        return np.ctypeslib.as_array(pointer, (self._n_embd,)).copy()
+
+    def keep(self, sequence: int, n_tokens: int) -> int:
+        """Drop a sequence's KV cells from position `n_tokens` on; returns how many could be kept (or 0).
+
+        Sliding-window layers no longer hold old cells, and recurrent states cannot be cut: then all go.
+        """
+        if self._memory is None:
+            return 0
+        oldest = llama.llama_memory_seq_pos_min(self._memory, sequence)
+        in_window = oldest <= max(0, n_tokens - self._n_swa) if self._n_swa else True
+        if n_tokens and in_window and llama.llama_memory_seq_rm(self._memory, sequence, n_tokens, -1):
+            return n_tokens
+        llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return 0
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        if self._memory is not None:
+            llama.llama_memory_clear(self._memory, False)
+
+    def sample(self, sampler: "Sampler", index: int) -> int:
+        """The next token after batch token `index`."""
+        return int(llama.llama_sampler_sample(sampler.handle, self._context, index))
+
+    def close(self) -> None:
+        """Give the memory back."""
+        llama.llama_free(self._context)
+        self._context = None
+
+
+class Sampler:
+    """A llama.cpp sampler chain for one sequence."""
+
+    def __init__(self, vocabulary: Vocabulary, stages: Sequence[Stage], prompt: Sequence[int]) -> None:
+        """Raises InvalidRequest for a grammar that llama.cpp cannot parse."""
+        self.handle = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
+        try:
+            for name, arguments in stages:
+                llama.llama_sampler_chain_add(self.handle, _stage(vocabulary, name, arguments, prompt))
+        except InvalidRequest:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Free the chain. Safe to call twice."""
+        if self.handle:
+            llama.llama_sampler_free(self.handle)
+            self.handle = None
+
+
+def _stage(vocabulary: Vocabulary, name: str, arguments: tuple[Any, ...], prompt: Sequence[int]) -> Any:
+    if name == "logit_bias":
+        return _bias(vocabulary, arguments[0])
+    if name == "ignore_eos":
+        return _bias(vocabulary, dict.fromkeys(vocabulary.end_tokens(), float("-inf")))
+    if name == "grammar":
+        sampler = llama.llama_sampler_init_grammar(vocabulary.handle, arguments[0].encode(), b"root")
+        if not sampler:  # NULL in a chain ends the process
+            raise InvalidRequest("grammar: cannot be parsed; it must be GBNF with a `root` rule", "grammar")
+        return sampler
+    if name == "penalties":
+        sampler = llama.llama_sampler_init_penalties(vocabulary.size, *arguments)
+        for token in prompt[-arguments[0] :]:
+            llama.llama_sampler_accept(sampler, token)
+        return sampler
+    if name in ("typical_p", "top_p", "min_p"):
+        init = {
+            "typical_p": llama.llama_sampler_init_typical,
+            "top_p": llama.llama_sampler_init_top_p,
+            "min_p": llama.llama_sampler_init_min_p,
+        }[name]
+        return init(arguments[0], 1)
+    simple = {
+        "top_k": llama.llama_sampler_init_top_k,
+        "temperature": llama.llama_sampler_init_temp,
+        "dist": llama.llama_sampler_init_dist,
+        "greedy": llama.llama_sampler_init_greedy,
+    }
+    return simple[name](*arguments)
+
+
+def _bias(vocabulary: Vocabulary, biases: dict[int, float]) -> Any:
+    entries = (llama.llama_logit_bias * len(biases))()
+    for entry, (token, bias) in zip(entries, biases.items(), strict=True):
+        entry.token, entry.bias = token, bias
+    return llama.llama_sampler_init_logit_bias(vocabulary.size, len(biases), entries)
+
+
+class _Batch:
+    """One llama_batch over numpy arrays, filled by slices instead of per token."""
+
+    def __init__(self, n_tokens: int) -> None:
+        self._token = np.zeros(n_tokens, np.int32)
+        self._pos = np.zeros(n_tokens, np.int32)
+        self._n_seq = np.ones(n_tokens, np.int32)
+        self._seq = np.zeros(n_tokens, np.int32)
+        self._output = np.zeros(n_tokens, np.int8)
+        self._seq_pointers = self._seq.ctypes.data + 4 * np.arange(n_tokens, dtype=np.uintp)
+        self._batch = llama.llama_batch(
+            token=_pointer(self._token, llama.llama_token),
+            pos=_pointer(self._pos, llama.llama_pos),
+            n_seq_id=_pointer(self._n_seq, ctypes.c_int32),
+            seq_id=_pointer(self._seq_pointers, ctypes.POINTER(llama.llama_seq_id)),
+            logits=_pointer(self._output, ctypes.c_int8),
+        )
+
+    def fill(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> Any:
+        end = 0
+        for sequence, first, tokens, wants_output in rows:
+            begin, end = end, end + len(tokens)
+            self._token[begin:end] = tokens
+            self._pos[begin:end] = np.arange(first, first + len(tokens))
+            self._seq[begin:end] = sequence
+            self._output[begin:end] = 0
+            self._output[end - 1] = wants_output
+        self._batch.n_tokens = end
+        return self._batch
+
+
+def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
+    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))
