@@ -1,0 +1,22 @@
+"""All the facts at once, within a time limit."""
+
+import time
+from collections.abc import Sequence
+
+from edged.hw.cpu import cpu_facts
+from edged.hw.memory import memory_facts
+from edged.hw.snapshot import HardwareSnapshot
+from edged.hw.storage import storage_facts
+
+
+def probe(paths: Sequence[str], time_budget_s: float = 0.5) -> HardwareSnapshot:
+    """Measure this machine, and the storage of these model files (or folders), within the budget.
+
+    Best effort by field: what cannot be found out, or not in time, is None. Never raises for the machine.
+    """
+    start = time.monotonic()
+    memory, cpu = memory_facts(), cpu_facts()
+    storage, files = storage_facts(paths, start + time_budget_s)
+    return HardwareSnapshot(
+        memory=memory, cpu=cpu, storage=storage, files=files, probe_s=time.monotonic() - start
+    )

@@ -1,0 +1,101 @@
+"""How fast uncached bytes come: the arithmetic over timed reads. Pure; `sampling.py` does the reading.
+
+A cgroup limit on reads (blk-throttle) hands out its bytes in slices of 0.1 s: what a slice allows passes at
+full speed, the next read stalls until the books balance. So is a virtual disk's burst credit. Bytes over
+time are then only true from the end of one stall to the end of another.
+"""
+
+import statistics
+from collections.abc import Sequence
+
+import msgspec
+
+SLICE_S = 0.1  # the kernel's DFL_THROTL_SLICE
+_STALL_S = 0.01
+_STALL_RATIO = 4
+_NEARLY_A_SLICE_S = 0.8 * SLICE_S  # a slice ends on a clock tick and may be a few ms shorter
+_LARGEST_OVERHEAD_SHARE = 0.5
+
+
+class TimedRead(msgspec.Struct, frozen=True, array_like=True):
+    """One sequential read; times are of time.perf_counter()."""
+
+    start_s: float
+    end_s: float
+    n_bytes: int
+
+    @property
+    def took_s(self) -> float:
+        """How long the read took."""
+        return self.end_s - self.start_s
+
+
+def sequential_bytes_per_s(reads: Sequence[TimedRead], request_overhead_s: float) -> float | None:
+    """The lasting rate of reads that followed each other; None without any.
+
+    `request_overhead_s` is the waiting in each read that a reader with readahead does not see.
+    """
+    if not reads:
+        return None
+    stalls = _stalls(reads)
+    if len(stalls) > 1 and _apart_s(reads, stalls) >= _NEARLY_A_SLICE_S:
+        return _rate(reads[stalls[0] + 1 : stalls[-1] + 1], _apart_s(reads, stalls))
+    if len(stalls) == 1 and not _is_hiccup(reads, stalls[0]):
+        until = reads[: stalls[0] + 1]
+        return _rate(until, until[-1].end_s - until[0].start_s)
+    return _rate(reads, sum(read.took_s - _overhead_s(read, request_overhead_s) for read in reads))
+
+
+def is_settled(reads: Sequence[TimedRead]) -> bool:
+    """Whether more reads would hardly change the rate: even ones for over a slice, or a whole slice seen."""
+    if len(reads) < 3:
+        return False
+    stalls = _stalls(reads)
+    if stalls:
+        return _apart_s(reads, stalls) >= _NEARLY_A_SLICE_S
+    return reads[-1].end_s - reads[0].start_s > 1.25 * SLICE_S
+
+
+def awaits_stall(reads: Sequence[TimedRead]) -> bool:
+    """Whether one stall was seen and a second one would tell what it was."""
+    return len(_stalls(reads)) == 1
+
+
+def random_latency_s(latencies: Sequence[float]) -> float | None:
+    """The latency of a small random read: the median, since the first also reads the file's block map."""
+    return statistics.median(latencies) if latencies else None
+
+
+def _stalls(reads: Sequence[TimedRead]) -> list[int]:
+    """The reads that took several times as long, byte for byte, as the fast ones among them."""
+    if len(reads) < 2:
+        return []
+    pace = sorted(read.took_s / read.n_bytes for read in reads)[len(reads) // 4]
+    return [
+        index
+        for index, read in enumerate(reads)
+        if read.took_s >= max(_STALL_S, _STALL_RATIO * pace * read.n_bytes)
+    ]
+
+
+def _apart_s(reads: Sequence[TimedRead], stalls: Sequence[int]) -> float:
+    """The time from the end of the first stall to the end of the last."""
+    return reads[stalls[-1]].end_s - reads[stalls[0]].end_s
+
+
+def _is_hiccup(reads: Sequence[TimedRead], stall: int) -> bool:
+    """Whether a lone stall is no limit's: the first read, or one with too much after it for a slice."""
+    after = reads[stall + 1 :]
+    if stall == 0 or not after:
+        return stall == 0
+    bytes_until, bytes_after = (sum(read.n_bytes for read in part) for part in (reads[: stall + 1], after))
+    return bytes_after >= 2 * bytes_until or after[-1].end_s - after[0].start_s > SLICE_S
+
+
+def _overhead_s(read: TimedRead, request_overhead_s: float) -> float:
+    return min(request_overhead_s, _LARGEST_OVERHEAD_SHARE * read.took_s)
+
+
+def _rate(reads: Sequence[TimedRead], seconds: float) -> float | None:
+    n_bytes = sum(read.n_bytes for read in reads)
+    return n_bytes / seconds if seconds > 0 and n_bytes > 0 else None
