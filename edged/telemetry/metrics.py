@@ -1,0 +1,164 @@
+"""What Prometheus reads from /metrics: an object with its own registry, nothing global."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from prometheus_client.core import Metric
+
+Cause = Literal["boot", "demand", "crash"]
+
+_REQUEST_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+_LOAD_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900)
+_STATES = ("unloaded", "loading", "ready", "unloading", "failed")
+
+
+class Status(Protocol):
+    """What is read from a model's status when metrics are asked for."""
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def busy_slots(self) -> int: ...
+    @property
+    def queued_requests(self) -> int: ...
+    @property
+    def measured_ready_s(self) -> float | None: ...
+    @property
+    def predicted_ready_s(self) -> float | None: ...
+
+
+class Metrics:
+    """Counters and histograms, told by whoever acts; thread-safe.
+
+    Prometheus's client is imported here, not with the module: it takes 40 ms that liveness cannot wait for.
+    """
+
+    def __init__(self) -> None:
+        from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client.gc_collector import GCCollector
+        from prometheus_client.process_collector import ProcessCollector
+
+        self._registry = registry = CollectorRegistry()
+        self._requests = Counter(
+            "edged_requests", "Requests answered.", ["endpoint", "status"], registry=registry
+        )
+        self._request_s = Histogram(
+            "edged_request_duration_seconds",
+            "From request to last byte.",
+            ["endpoint"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self._first_token_s = Histogram(
+            "edged_time_to_first_token_seconds",
+            "From request to the first token, loading included.",
+            ["model"],
+            buckets=_REQUEST_S,
+            registry=registry,
+        )
+        self._tokens = Counter(
+            "edged_tokens", "Tokens: prompt, cached (of the prompt) and generated.", ["model", "kind"],
+            registry=registry,
+        )  # fmt: skip
+        self._working = Gauge("edged_requests_working", "Requests being worked on.", registry=registry)
+        self._load_s = Histogram(
+            "edged_load_duration_seconds",
+            "From spawning a runner to ready, by what caused it.",
+            ["model", "cause"],
+            buckets=_LOAD_S,
+            registry=registry,
+        )
+        self._restarts = Counter(
+            "edged_restarts", "Runners restarted after they died.", ["model"], registry=registry
+        )
+        self._prefetched = Counter(
+            "edged_prefetched_bytes", "Bytes of model files read ahead.", ["model"], registry=registry
+        )
+        ProcessCollector(registry=registry)
+        GCCollector(registry=registry)
+
+    def request_began(self) -> None:
+        """A request took one of the places of server.max_requests."""
+        self._working.inc()
+
+    def request_ended(self) -> None:
+        """It gave the place back."""
+        self._working.dec()
+
+    def answered(self, endpoint: str, status: int, duration_s: float) -> None:
+        """A request was answered to the last byte. `endpoint` is a route, never a path of the client's."""
+        self._requests.labels(endpoint, str(status)).inc()
+        self._request_s.labels(endpoint).observe(duration_s)
+
+    def first_token(self, model: str, wait_s: float) -> None:
+        """The first token of an answer has come."""
+        self._first_token_s.labels(model).observe(wait_s)
+
+    def tokens(self, model: str, *, prompt: int, cached: int = 0, generated: int = 0) -> None:
+        """A request used these tokens."""
+        for kind, count in (("prompt", prompt), ("cached", cached), ("generated", generated)):
+            self._tokens.labels(model, kind).inc(count)
+
+    def loaded(self, model: str, cause: Cause, duration_s: float) -> None:
+        """A model became ready."""
+        self._load_s.labels(model, cause).observe(duration_s)
+
+    def restarted(self, model: str) -> None:
+        """A runner is started again after it died."""
+        self._restarts.labels(model).inc()
+
+    def prefetched(self, model: str, n_bytes: int) -> None:
+        """So many more bytes were read ahead."""
+        self._prefetched.labels(model).inc(n_bytes)
+
+    def watch(self, statuses: Callable[[], Sequence[Status]]) -> None:
+        """Ask `statuses` for the state of every model whenever metrics are read. Call once."""
+        self._registry.register(_StatusCollector(statuses))
+
+    def render(self) -> tuple[bytes, str]:
+        """Everything, and its content type."""
+        from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+        return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class _StatusCollector:
+    """Gauges made from the models' status at the moment of reading: none outlives what it tells about."""
+
+    def __init__(self, statuses: Callable[[], Sequence[Status]]) -> None:
+        self._statuses = statuses
+
+    def collect(self) -> Iterator["Metric"]:
+        """Prometheus's collector interface."""
+        from prometheus_client.core import GaugeMetricFamily
+
+        statuses = self._statuses()
+        state = GaugeMetricFamily("edged_model_state", "1 for the state it is in.", labels=["model", "state"])
+        for status in statuses:
+            for name in _STATES:
+                state.add_metric([status.model, name], float(status.state == name))
+        yield state
+        gauges: Iterable[tuple[str, str, Callable[[Status], float | None]]] = (
+            ("edged_busy_slots", "Slots that compute.", lambda status: status.busy_slots),
+            (
+                "edged_queued_requests",
+                "Requests that wait for a slot.",
+                lambda status: status.queued_requests,
+            ),
+            ("edged_ready_seconds", "Last load, measured.", lambda status: status.measured_ready_s),
+            (
+                "edged_predicted_ready_seconds",
+                "Last load, predicted.",
+                lambda status: status.predicted_ready_s,
+            ),
+        )
+        for name, text, read in gauges:
+            family = GaugeMetricFamily(name, text, labels=["model"])
+            for status in statuses:
+                value = read(status)
+                if value is not None:
+                    family.add_metric([status.model], value)
+            yield family

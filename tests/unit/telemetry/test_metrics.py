@@ -1,0 +1,93 @@
+"""What /metrics says, read back with the client's own parser."""
+
+import subprocess
+import sys
+
+import pytest
+from prometheus_client import REGISTRY
+from prometheus_client.parser import text_string_to_metric_families
+
+from edged.lifecycle.status import ModelStatus
+from edged.telemetry.metrics import Metrics
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """Every sample by name and label values, these in the order of their labels' names."""
+    text = metrics.render()[0].decode()
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_requests_and_tokens_are_counted() -> None:
+    metrics = Metrics()
+    metrics.answered("/v1/embeddings", 200, 0.1)
+    metrics.answered("/v1/embeddings", 200, 0.2)
+    metrics.answered("/v1/embeddings", 429, 0.001)
+    metrics.tokens("smollm2", prompt=10, cached=4, generated=3)
+    metrics.first_token("smollm2", 0.5)
+    seen = samples(metrics)
+    assert seen["edged_requests_total", "/v1/embeddings", "200"] == 2
+    assert seen["edged_requests_total", "/v1/embeddings", "429"] == 1
+    assert seen["edged_request_duration_seconds_sum", "/v1/embeddings"] == pytest.approx(0.301)
+    assert seen["edged_tokens_total", "prompt", "smollm2"] == 10
+    assert seen["edged_tokens_total", "cached", "smollm2"] == 4
+    assert seen["edged_tokens_total", "generated", "smollm2"] == 3
+    assert seen["edged_time_to_first_token_seconds_count", "smollm2"] == 1
+
+
+def test_loads_restarts_and_bytes() -> None:
+    metrics = Metrics()
+    metrics.loaded("minilm", "boot", 1.5)
+    metrics.loaded("minilm", "crash", 0.5)
+    metrics.restarted("minilm")
+    metrics.prefetched("minilm", 1000)
+    metrics.prefetched("minilm", 500)
+    seen = samples(metrics)
+    assert seen["edged_load_duration_seconds_sum", "boot", "minilm"] == 1.5
+    assert seen["edged_load_duration_seconds_count", "crash", "minilm"] == 1
+    assert seen["edged_restarts_total", "minilm"] == 1
+    assert seen["edged_prefetched_bytes_total", "minilm"] == 1500
+
+
+def test_working_requests_go_up_and_down() -> None:
+    metrics = Metrics()
+    metrics.request_began()
+    metrics.request_began()
+    metrics.request_ended()
+    assert samples(metrics)["edged_requests_working",] == 1
+
+
+def test_the_state_of_models_is_read_when_metrics_are() -> None:
+    statuses = [
+        ModelStatus(
+            model="minilm", state="loading", kind="embed", strategy="warm", load_at_start=True, busy_slots=1
+        )
+    ]
+    metrics = Metrics()
+    metrics.watch(lambda: statuses)
+    seen = samples(metrics)
+    assert seen["edged_model_state", "minilm", "loading"] == 1
+    assert seen["edged_model_state", "minilm", "ready"] == 0
+    assert seen["edged_busy_slots", "minilm"] == 1
+    assert ("edged_ready_seconds", "minilm") not in seen  # not known yet
+    statuses[0] = ModelStatus(
+        model="minilm", state="ready", kind="embed", strategy="warm", load_at_start=True, measured_ready_s=2.0
+    )
+    seen = samples(metrics)
+    assert seen["edged_model_state", "minilm", "ready"] == 1
+    assert seen["edged_ready_seconds", "minilm"] == 2.0
+
+
+def test_two_objects_share_nothing_and_the_global_registry_stays_out() -> None:
+    first, second = Metrics(), Metrics()
+    first.restarted("a")
+    assert ("edged_restarts_total", "a") not in samples(second)
+    assert not [metric for metric in REGISTRY.collect() if metric.name.startswith("edged")]
+
+
+def test_importing_the_module_does_not_import_the_client() -> None:
+    code = "import edged.telemetry.metrics, sys; sys.exit('prometheus_client' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
