@@ -1,7 +1,7 @@
 """install.sh against a machine of stand-ins: only its own logic runs, nothing is installed.
 
-PATH holds links to the coreutils it needs and stubs that write each call to a file. As root the script runs as `nobody`,
-so that "neither root nor sudo" is true.
+PATH holds links to the coreutils it needs and stubs that write each call to a file. As root the script
+runs as `nobody`, so that "neither root nor sudo" is true.
 """
 
 import fcntl
@@ -41,12 +41,16 @@ TOOLS = (
 )
 
 PYTHON_STUB = r"""#!/usr/bin/env bash
-# An interpreter with venv and pip. FAIL_PIP names the pip command that fails, HANG_PIP the one that never ends.
+# An interpreter with venv and pip. FAIL_PIP names the command that fails, HANG_PIP the one that never ends.
 record() { echo "$*" >>"$CALLS"; }
 case "$*" in
   *cache_tag*) echo "cpython-311" ;;
   *get_path*) echo "$INCLUDE" ;;
-  "-m venv "*) record "$@"; mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$(command -v edged)" "$3/bin/edged" ;;
+  "-m venv "*)
+    record "$@"
+    mkdir -p "$3/bin"
+    cp "$0" "$3/bin/python"
+    cp "$(command -v edged)" "$3/bin/edged" ;;
   "-m pip "*)
     record "${@:2}"
     [[ $3 != "${FAIL_PIP:-}" ]] || { echo "Could not fetch URL"; exit 1; }
@@ -76,7 +80,7 @@ class Machine:
             "INCLUDE": str(folder),
             "PYTHON": "python3",
         }
-        self._identity = {"user": NOBODY, "group": NOBODY, "extra_groups": []} if os.geteuid() == 0 else {}
+        self._user = NOBODY if os.geteuid() == 0 else None
         for name in ("scripts", "edged/runner", "config"):
             (self.clone / name).mkdir(parents=True)
         self.bin.mkdir()
@@ -112,7 +116,9 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **self._identity,  # type: ignore[call-overload]
+            user=self._user,
+            group=self._user,
+            extra_groups=None if self._user is None else [],
         )
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -299,7 +305,7 @@ def test_an_interruption_ends_the_step_and_leaves_nothing(machine: Machine, numb
     finally:
         os.close(told)
     process.send_signal(number)
-    stdout, stderr = process.communicate(timeout=60)  # ends only when the step has closed them
+    _, stderr = process.communicate(timeout=60)  # ends only when the step has closed them
     assert process.returncode == 130
     assert "interrupted" in stderr
     assert not (machine.clone / ".venv").exists()
