@@ -1,0 +1,1 @@
+"""Independent implementations that the product is compared with."""
