@@ -1,5 +1,6 @@
 """What the daemon can say about one model at a moment. For showing only: to act, ask `Pool.ensure_ready`."""
 
+import signal
 from typing import Literal
 
 import msgspec
@@ -32,3 +33,27 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     predicted_first_answer_s: float | None = None
     measured_first_answer_s: float | None = None
     remaining_s: float | None = None  # predicted time until it answers, while loading
+
+
+def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
+    """Predicted seconds until a loading model answers: by its measured progress, else by its plan."""
+    if status.state != "loading":
+        return None
+    if status.bytes_done and not status.prefetch_done:
+        return (status.bytes_total - status.bytes_done) * elapsed_s / status.bytes_done
+    return None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
+
+
+def why_not_ready(status: ModelStatus) -> str:
+    """A sentence for who asked for a model that does not answer."""
+    if status.state == "failed":
+        return f"model {status.model} cannot be loaded: {status.reason}"
+    share = f", {status.bytes_done / status.bytes_total:.0%} read" if status.bytes_total else ""
+    return f"model {status.model} is {status.state}{share}"
+
+
+def why_ended(exit_code: int, state: State) -> str:
+    """How a runner's process ended, from its exit code (negative: by that signal)."""
+    if exit_code < 0:
+        return f"the runner was ended by {signal.Signals(-exit_code).name} while {state}"
+    return f"the runner exited with code {exit_code} while {state}"

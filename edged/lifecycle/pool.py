@@ -1,0 +1,159 @@
+"""All models: who may load, who waits, who is asked for what."""
+
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+
+import msgspec
+
+from edged.config.schema import Config
+from edged.errors import Unavailable, UnknownModel
+from edged.hw.snapshot import HardwareSnapshot
+from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.model_file import check_file
+from edged.lifecycle.status import ModelStatus
+from edged.lifecycle.supervision import Observer, Supervision
+from edged.policy.types import LoadPlan
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What planning gave: a plan for every model that can be loaded, a reason for every one that cannot."""
+
+    snapshot: HardwareSnapshot
+    plans: tuple[LoadPlan, ...]
+    problems: Mapping[str, str]
+
+
+class Pool:
+    """The configured models and their runners."""
+
+    def __init__(self, config: Config, planner: Callable[[], Planned], observer: Observer) -> None:
+        """Plans at once, by calling `planner`, and again when a model is asked for whose file was missing."""
+        self._config = config
+        self._planner = planner
+        self._observer = observer
+        self._lease_fd = os.memfd_create("edged-compute-lease")
+        self._replanning = threading.Lock()
+        self._handles: dict[str, RunnerHandle] = {}
+        self._problems: dict[str, str] = {}
+        self.draining = False
+        planned = planner()
+        self.snapshot = planned.snapshot
+        for model in config.models:
+            self._adopt(model, planned)
+
+    @property
+    def plans(self) -> tuple[LoadPlan, ...]:
+        """The plans in force, in the order of the configuration."""
+        return tuple(self._handles[model].plan for model in self._config.models if model in self._handles)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """Why a model has no plan, by model."""
+        return dict(self._problems)
+
+    def start(self) -> None:
+        """Load what is to be loaded at start; returns at once."""
+        for handle in self._handles.values():
+            if handle.plan.load_at_start:
+                handle.load("boot")
+
+    def statuses(self) -> tuple[ModelStatus, ...]:
+        """Every model's status, in the order of the configuration."""
+        return tuple(self.status(model) for model in self._config.models)
+
+    def status(self, model: str) -> ModelStatus:
+        """One model's status. Raises UnknownModel."""
+        self._check_known(model)
+        handle = self._handles.get(model)
+        if handle is not None:
+            return handle.status()
+        settings = self._config.models[model]
+        return ModelStatus(
+            model=model,
+            state="failed",
+            kind="embed" if settings.kind == "embed" else "generate",
+            strategy="refused",
+            load_at_start=settings.preload,
+            reason=self._problems[model],
+        )
+
+    def ensure_ready(self, model: str, wait_s: float) -> RunnerHandle:
+        """The model's handle once it answers; loads it on demand, and waits with whoever else asked.
+
+        Raises UnknownModel, or Unavailable with the predicted time.
+        """
+        handle = self._handle(model)
+        if self.draining:
+            raise Unavailable("edged is shutting down", 5.0)
+        handle.ensure_ready(wait_s)
+        return handle
+
+    def load(self, model: str) -> None:
+        """Begin to load; returns at once. A model that could not be planned is planned anew.
+
+        Raises UnknownModel or Unavailable.
+        """
+        self._check_known(model)
+        if self.draining:
+            raise Unavailable("edged is shutting down", 5.0)
+        with self._replanning:
+            if model in self._problems:
+                self._adopt(model, self._planner())
+        self._handle(model).load("demand")
+
+    def unload(self, model: str) -> None:
+        """Give the model's memory back; the next request for it loads it again. Raises UnknownModel."""
+        self._check_known(model)
+        handle = self._handles.get(model)
+        if handle is not None:
+            handle.unload()
+
+    def warmup(self, model: str, wait_s: float) -> float:
+        """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
+        deadline = time.monotonic() + wait_s
+        return self.ensure_ready(model, wait_s).warmup(deadline)
+
+    def close(self) -> None:
+        """Stop every runner, all at the same time."""
+        self.draining = True
+        stops = [threading.Thread(target=handle.unload) for handle in self._handles.values()]
+        for stop in stops:
+            stop.start()
+        for stop in stops:
+            stop.join()
+        if self._lease_fd >= 0:
+            os.close(self._lease_fd)
+            self._lease_fd = -1
+
+    def _adopt(self, model: str, planned: Planned) -> None:
+        plan = next((plan for plan in planned.plans if plan.model == model), None)
+        if plan is None or plan.strategy == "refused":
+            self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
+            return
+        self._handles[model] = RunnerHandle(plan, self._supervision(model), self._observer, check_file)
+        self._problems.pop(model, None)
+
+    def _supervision(self, model: str) -> Supervision:
+        loading, settings = self._config.loading, self._config.models[model]
+        return Supervision(
+            load_timeout_s=loading.load_timeout,
+            backoff_s=loading.restart_backoff,
+            backoff_max_s=loading.restart_backoff_max,
+            max_queue_requests=settings.max_queue_requests,
+            max_queue_tokens=settings.max_queue_tokens,
+            lease_fd=self._lease_fd,
+        )
+
+    def _check_known(self, model: str) -> None:
+        if model not in self._config.models:
+            known = ", ".join(self._config.models) or "none"
+            raise UnknownModel(f"model {model!r} is not configured; configured models: {known}")
+
+    def _handle(self, model: str) -> RunnerHandle:
+        self._check_known(model)
+        handle = self._handles.get(model)
+        if handle is None:
+            raise Unavailable(f"model {model} cannot be loaded: {self._problems[model]}", 60.0)
+        return handle

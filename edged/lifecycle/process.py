@@ -1,0 +1,153 @@
+"""One runner process: spawned with a socketpair, its frames and log lines read in one loop, always reaped."""
+
+import os
+import selectors
+import socket
+import subprocess
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from edged.errors import RunnerFailed
+from edged.runner import protocol
+
+_SEND_TIMEOUT_S = 10.0
+_KEPT_LOG_LINES = 20
+_MAX_LINE_BYTES = 4096
+_STOP_S = 5.0
+
+LogLine = str
+Event = protocol.FromRunner | LogLine
+
+
+def lazy_map_library() -> Path | None:
+    """The compiled lazymap, or None where the package was installed without a compiler."""
+    return next((Path(__file__).parent.parent / "runner").glob("lazymap*.so"), None)
+
+
+class RunnerProcess:
+    """A running child. Frames may be sent from any thread; `events` is for one thread."""
+
+    def __init__(self, module: str, lease_fd: int | None) -> None:
+        ours, theirs = socket.socketpair()
+        ours.settimeout(_SEND_TIMEOUT_S)
+        inherited = [theirs.fileno(), *([] if lease_fd is None else [lease_fd])]
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", module, str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=inherited,
+                env=_environment(os.environ),
+                start_new_session=True,  # a Ctrl-C on the terminal is the daemon's to handle
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        self._connection = ours
+        self._send_lock = threading.Lock()
+        self._log_lines: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
+
+    @property
+    def pid(self) -> int:
+        """The child's process id."""
+        return self._child.pid
+
+    @property
+    def last_log_lines(self) -> tuple[str, ...]:
+        """The end of what it wrote to its log."""
+        return tuple(self._log_lines)
+
+    def send(self, frame: protocol.ToRunner) -> None:
+        """Send a frame. Raises RunnerFailed when the runner does not take it any more."""
+        raw = protocol.pack(frame)
+        try:
+            with self._send_lock:
+                self._connection.sendall(raw)
+        except OSError as error:
+            raise RunnerFailed(f"the runner (pid {self.pid}) does not take requests: {error}") from error
+
+    def events(self, patience: Callable[[], float | None]) -> Iterator[Event]:
+        """Frames and log lines until the runner closes or dies.
+
+        `patience` says how many seconds may pass without any; None is for ever. Raises TimeoutError after
+        that, and protocol.ProtocolError on a frame that breaks the contract.
+        """
+        frames = protocol.frames_from_runner()
+        lines = _Lines()
+        assert self._child.stdout is not None
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._connection, selectors.EVENT_READ)
+            selector.register(self._child.stdout, selectors.EVENT_READ)
+            while selector.get_map():
+                patience_s = patience()
+                ready = selector.select(patience_s)
+                if not ready:
+                    raise TimeoutError(f"no sign of life for {patience_s:g} s")
+                for key, _ in ready:
+                    if key.fileobj is self._connection:
+                        piece = _receive(self._connection)
+                        yield from frames.feed(piece)
+                    else:
+                        piece = os.read(self._child.stdout.fileno(), 1 << 16)
+                        for line in lines.feed(piece):
+                            self._log_lines.append(line)
+                            yield line
+                    if not piece:
+                        selector.unregister(key.fileobj)
+
+    def interrupt(self) -> None:
+        """Make `events` end soon: ask the child to stop, whatever it is doing."""
+        self._child.terminate()
+
+    def close(self) -> int:
+        """Reap the child: it has closed or is told to; killed if it does not end. Returns its exit code."""
+        self._connection.close()
+        try:
+            code = self._child.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            code = self._child.wait()
+        if self._child.stdout is not None:
+            self._child.stdout.close()
+        return code
+
+    def kill(self) -> None:
+        """SIGKILL: for a runner that is hung or has broken its contract."""
+        self._child.kill()
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(1 << 16)
+    except ConnectionResetError:
+        return b""
+
+
+def _environment(own: Mapping[str, str]) -> dict[str, str]:
+    """A runner's environment: lazymap first in front of libc, and no debugger forked by an abort."""
+    environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
+    environment["GGML_NO_BACKTRACE"] = "1"
+    library = lazy_map_library()
+    if library is not None:
+        environment["LD_PRELOAD"] = " ".join(filter(None, [str(library), own.get("LD_PRELOAD")]))
+    return environment
+
+
+class _Lines:
+    """Text lines out of a byte stream."""
+
+    def __init__(self) -> None:
+        self._pending = b""
+
+    def feed(self, piece: bytes) -> list[str]:
+        *lines, self._pending = (self._pending + piece).split(b"\n")
+        if self._pending and (not piece or len(self._pending) > _MAX_LINE_BYTES):
+            lines.append(self._pending)
+            self._pending = b""
+        return [line.decode("utf-8", "replace") for line in lines if line]

@@ -1,0 +1,100 @@
+"""Requests in flight at one runner: each has a queue of its own, so no token can reach another's client."""
+
+import queue
+import time
+from collections.abc import Callable, Iterator
+
+from edged.errors import EdgedError, InvalidRequest, Overloaded, RunnerFailed, Unavailable
+from edged.runner import protocol
+
+Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
+
+
+class Pending:
+    """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
+
+    def __init__(self, request: int) -> None:
+        self.request = request
+        self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
+
+    def put(self, answer: Answer | EdgedError) -> None:
+        """Pass an answer on."""
+        self._answers.put(answer)
+
+    def next(self, deadline: float) -> Answer:
+        """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes."""
+        answer = self.take(deadline - time.monotonic())
+        if answer is None:
+            raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+        return answer
+
+    def take(self, wait_s: float) -> Answer | None:
+        """The next answer, or None when there is none for `wait_s`. Raises what went wrong."""
+        try:
+            answer = self._answers.get(timeout=max(0.0, wait_s))
+        except queue.Empty:
+            return None
+        if isinstance(answer, EdgedError):
+            raise answer
+        return answer
+
+
+class Generation:
+    """A generation request: an iterator over its own events, and a way to give up."""
+
+    def __init__(self, pending: Pending, cancel: Callable[[], None]) -> None:
+        self._pending = pending
+        self._cancel = cancel
+        self.n_prompt_tokens: int | None = None
+        self.n_cached_tokens: int | None = None
+
+    def wait_admitted(self, deadline: float) -> None:
+        """Return when a slot works on it. Raises as `events` does: before this, nothing was answered."""
+        answer = self._pending.next(deadline)
+        if not isinstance(answer, protocol.Admitted):
+            raise RunnerFailed("the runner answered before it admitted the request")
+        self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
+
+    def events(self, deadline: float) -> Iterator[protocol.TokenEvent]:
+        """Tokens until finish_reason is set; cancelled when the iterator is closed before.
+
+        Raises InvalidRequest, Overloaded, RunnerFailed, or Unavailable at `deadline` (monotonic).
+        """
+        try:
+            if self.n_prompt_tokens is None:
+                self.wait_admitted(deadline)
+            while True:
+                event = self._pending.next(deadline)
+                if not isinstance(event, protocol.TokenEvent):
+                    raise RunnerFailed("the runner answered a generation with something else")
+                yield event
+                if event.finish_reason:
+                    return
+        finally:
+            self.cancel()
+
+    def poll(self, wait_s: float) -> protocol.TokenEvent | None:
+        """The next token, or None when there is none for `wait_s` or it has just been admitted.
+
+        For callers that look after their client meanwhile. Raises as `events` does; `cancel` is theirs.
+        """
+        answer = self._pending.take(wait_s)
+        if isinstance(answer, protocol.Admitted):
+            self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
+            return None
+        if answer is not None and not isinstance(answer, protocol.TokenEvent):
+            raise RunnerFailed("the runner answered a generation with something else")
+        return answer
+
+    def cancel(self) -> None:
+        """Free the slot. Safe at any time, and again."""
+        self._cancel()
+
+
+def error_of(rejected: protocol.Rejected) -> EdgedError:
+    """A runner's refusal as the error that the caller raises."""
+    if rejected.kind == "invalid":
+        return InvalidRequest(rejected.message, rejected.param)
+    if rejected.kind == "full":
+        return Overloaded(rejected.message, rejected.retry_after_s)
+    return RunnerFailed(rejected.message)

@@ -1,0 +1,61 @@
+"""How runners are watched, who is told, and a plan as the first frame to its runner."""
+
+from typing import Protocol
+
+import msgspec
+
+from edged.policy.types import ByteRange, LoadPlan
+from edged.runner import protocol
+
+
+class Supervision(msgspec.Struct, frozen=True, kw_only=True):
+    """How runners are watched; from the `loading` section and each model's queue limits."""
+
+    load_timeout_s: float
+    backoff_s: float
+    backoff_max_s: float
+    max_queue_requests: int
+    max_queue_tokens: int
+    lease_fd: int | None
+
+
+class Observer(Protocol):
+    """Who wants to know: metrics and calibration. Called from supervisor threads; must not block."""
+
+    def ready(self, plan: LoadPlan, cause: str, ready: protocol.Ready, ready_s: float) -> None:
+        """A model answers from now on, `ready_s` after it was asked for."""
+
+    def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
+        """The first answer after a load, in seconds since that load began."""
+
+    def failed(self, plan: LoadPlan, reason: str) -> None:
+        """A load failed or a runner died."""
+
+
+def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
+    """What to load and how."""
+    warm = plan.strategy in ("warm", "locked")
+    return protocol.Start(
+        path=plan.path,
+        kind=plan.kind,
+        wait_for_prefetch=warm,
+        warmup=warm,
+        repack=plan.repack,
+        n_ctx=plan.n_ctx,
+        n_seq_max=plan.n_seq_max,
+        n_batch=plan.n_batch,
+        n_ubatch=plan.n_ubatch,
+        type_k=plan.type_k,
+        type_v=plan.type_v,
+        n_threads=plan.n_threads,
+        prefetch=_ranges(plan.prefetch),
+        random_access=_ranges(plan.random_access),
+        mlock_bytes=plan.mlock_bytes,
+        max_queue_requests=supervision.max_queue_requests,
+        max_queue_tokens=supervision.max_queue_tokens,
+        lease_fd=supervision.lease_fd,
+    )
+
+
+def _ranges(ranges: tuple[ByteRange, ...]) -> tuple[protocol.FileRange, ...]:
+    return tuple(protocol.FileRange(piece.offset, piece.length) for piece in ranges)
