@@ -1,0 +1,301 @@
+"""Generation and embedding workers on a decoder whose answers are arithmetic."""
+
+import ctypes
+import threading
+from collections.abc import Sequence as Rows
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edged.errors import ComputeFailed
+from edged.runner.engine.embed import BATCH_TOKENS, EmbedJob, EmbedWorker
+from edged.runner.engine.engine import Engine
+from edged.runner.engine.generate import GenerateWorker
+from edged.runner.engine.lease import Lease
+from edged.runner.engine.scheduler import Limits, Scheduler
+from edged.runner.engine.sequence import Sequence
+from edged.runner.engine.text import TextStream
+from edged.runner.protocol import Admitted, Embeddings, FromRunner, Gauges, Rejected, Step, TokenEvent, Warmed
+
+END = 0
+
+
+class NoSampler:
+    def close(self) -> None:
+        return None
+
+
+class CountingDecoder:
+    """The next token is the last one less 1; token 0 ends. Remembers which cells each slot holds."""
+
+    n_ctx = 16
+    n_batch = 8
+    n_seq_max = 4
+
+    def __init__(self) -> None:
+        self.cells: dict[int, list[int]] = {}
+        self.outputs: list[int] = []
+        self.finite = True
+        self.fails = False
+        self.interrupted = False
+        self.entered = threading.Event()
+        self.go_on: threading.Event | None = None
+        self.flag = ctypes.c_int(0)
+
+    def keep(self, sequence: int, n_tokens: int) -> int:
+        self.cells[sequence] = self.cells.get(sequence, [])[:n_tokens]
+        return len(self.cells[sequence])
+
+    def compute(self, rows: Rows[tuple[int, int, list[int], bool]]) -> bool:
+        self.entered.set()
+        if self.go_on:
+            assert self.go_on.wait(30)
+        if self.flag.value:
+            return False
+        if self.fails:
+            raise ComputeFailed("no room")
+        self.outputs = []
+        for sequence, first, tokens, _ in rows:
+            cells = self.cells.setdefault(sequence, [])
+            assert len(cells) == first, "positions continue where the cells end"
+            cells += tokens
+            self.outputs += tokens
+        return True
+
+    def sample(self, _sampler: Any, index: int) -> int:
+        return self.outputs[index] - 1
+
+    def logits_are_finite(self, index: int) -> bool:
+        assert index < len(self.outputs)
+        return self.finite
+
+    def embedding(self, sequence: int) -> Any:
+        return np.array([len(self.cells[sequence]), 0 if self.finite else np.nan], np.float32)
+
+    def clear(self) -> None:
+        self.cells.clear()
+
+
+class Letters:
+    def piece(self, token: int) -> bytes:
+        return bytes([96 + token])
+
+    def ends_generation(self, token: int) -> bool:
+        return token == END
+
+
+def _worker(decoder: CountingDecoder, sent: list[FromRunner], **changes: int) -> GenerateWorker:
+    limits = {"n_slots": 2, "n_batch": 8, "prefill_beside_decode": 4, "max_queue_requests": 2}
+    limits |= {"max_queue_tokens": 100} | changes
+    scheduler = Scheduler(Limits(**limits), decoder)
+    return GenerateWorker(scheduler, decoder, Letters(), Lease(None), sent.append)
+
+
+def _sequence(number: int, tokens: list[int], max_tokens: int = 50, stop: tuple[str, ...] = ()) -> Sequence:
+    return Sequence(number, list(tokens), len(tokens), max_tokens, NoSampler(), TextStream(stop))
+
+
+def _finish(worker: GenerateWorker) -> None:
+    for _ in range(60):
+        if worker.idle:
+            return
+        worker.step()
+    raise AssertionError("the worker does not come to an end")
+
+
+def _texts(sent: list[FromRunner]) -> dict[int, tuple[str, str | None, int]]:
+    texts: dict[int, tuple[str, str | None, int]] = {}
+    for frame in sent:
+        for event in frame.events if isinstance(frame, Step) else ():
+            before = texts.get(event.id, ("", None, 0))[0]
+            texts[event.id] = (before + event.text, event.finish_reason, event.n_generated)
+    return texts
+
+
+def test_sequences_side_by_side_answer_as_alone() -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    worker.add(_sequence(1, [9, 5]))
+    worker.add(_sequence(2, [7, 8, 9, 9, 9, 9, 9, 9, 9, 3]))
+    _finish(worker)
+    assert _texts(sent) == {1: ("dcba", "stop", 4), 2: ("ba", "stop", 2)}
+
+
+def test_one_frame_carries_all_sequences_of_a_step() -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    worker.add(_sequence(1, [5]))
+    worker.add(_sequence(2, [6]))
+    worker.step()
+    assert sent[-1] == Step((TokenEvent(1, "d", 1), TokenEvent(2, "e", 1)))
+
+
+@pytest.mark.parametrize(
+    ("sequence", "expected"),
+    [
+        (_sequence(1, [9], max_tokens=3), ("hgf", "length", 3)),
+        (_sequence(1, [20]), ("srqponmlkjihgfe", "length", 15)),  # n_ctx is 16
+        (_sequence(1, [9], stop=("fe",)), ("hg", "stop", 4)),
+        (_sequence(1, [9], max_tokens=4, stop=("ed",)), ("hgfe", "length", 4)),
+        (_sequence(1, [1]), ("", "stop", 0)),
+    ],
+)
+def test_why_a_sequence_ends(sequence: Sequence, expected: tuple[str, str, int]) -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    worker.add(sequence)
+    _finish(worker)
+    assert _texts(sent)[1] == expected
+
+
+def test_an_abandoned_request_leaves_nothing_to_the_next() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    worker = _worker(decoder, sent, n_slots=1)
+    worker.add(_sequence(1, [4, 9]))
+    worker.step()
+    worker.step()
+    worker.cancel(1)
+    sent.clear()
+    worker.add(_sequence(2, [4, 9, 8, 3]))
+    _finish(worker)
+    assert _texts(sent)[2] == ("ba", "stop", 2)
+    assert Admitted(2, 4, 3) in sent, "4, 9 and the generated 8 are what both have in common"
+    assert set(_texts(sent)) == {2}
+
+
+def test_a_full_queue_says_when_to_come_back() -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    for number in range(3):
+        worker.add(_sequence(number, [5]))
+    rejected = sent[-1]
+    assert isinstance(rejected, Rejected)
+    assert (rejected.id, rejected.kind) == (2, "full")
+    assert rejected.retry_after_s >= 1
+
+
+def test_a_failed_batch_fails_its_requests_and_frees_their_cells() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    worker = _worker(decoder, sent)
+    worker.add(_sequence(1, [5]))
+    decoder.fails = True
+    worker.step()
+    assert isinstance(sent[-1], Rejected)
+    assert worker.idle
+    assert decoder.cells[0] == []
+    decoder.fails = False
+    worker.add(_sequence(2, [3]))
+    _finish(worker)
+    assert _texts(sent)[2] == ("ba", "stop", 2)
+
+
+def test_a_damaged_model_is_refused_instead_of_answering_nonsense() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    decoder.finite = False
+    worker = _worker(decoder, sent)
+    worker.add(_sequence(1, [5]))
+    worker.step()
+    assert isinstance(sent[-1], Rejected)
+    assert "damaged" in sent[-1].message
+    with pytest.raises(ComputeFailed, match="damaged"):
+        worker.warm()
+    embedder = EmbedWorker(decoder, Lease(None), sent.append, 9, 999)
+    embedder.add(EmbedJob(2, [[1, 2]], []))
+    embedder.step()
+    assert isinstance(sent[-1], Rejected)
+    assert embedder.idle
+
+
+def test_embeddings_are_batched_across_requests_and_keep_their_order() -> None:
+    sent: list[FromRunner] = []
+    batches: list[int] = []
+
+    class Watching(CountingDecoder):
+        def compute(self, rows: Rows[tuple[int, int, list[int], bool]]) -> bool:
+            batches.append(len(rows))
+            return super().compute(rows)
+
+    worker = EmbedWorker(Watching(), Lease(None), sent.append, 9, 9999)
+    worker.add(EmbedJob(1, [[1], [1, 1], [1] * 3, [1] * 4, [1] * 5], []))
+    worker.add(EmbedJob(2, [[1] * 6], []))
+    while not worker.idle:
+        worker.step()
+    assert batches == [4, 2]
+    answers = [frame for frame in sent if isinstance(frame, Embeddings)]
+    assert [(answer.id, answer.n_tokens) for answer in answers] == [(1, (1, 2, 3, 4, 5)), (2, (6,))]
+    rows = np.frombuffer(answers[0].vectors, "<f4").reshape(-1, 2)
+    assert np.allclose(rows, [[1, 0]] * 5), "unit vectors"
+
+
+def test_a_long_input_makes_a_batch_alone() -> None:
+    sent: list[FromRunner] = []
+    worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 9, 9999)
+    worker.add(EmbedJob(1, [[1] * (BATCH_TOKENS + 1), [1]], []))
+    worker.step()
+    assert not worker.idle
+    worker.step()
+    assert worker.idle
+
+
+class _Running:
+    """An engine over a decoder that stands still until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.sent: list[FromRunner] = []
+        self.arrived = threading.Condition()
+        self.decoder = CountingDecoder()
+        self.decoder.go_on = threading.Event()
+        self.engine = Engine(_worker(self.decoder, self.sent), self.decoder.flag, self.send)
+
+    def send(self, frame: FromRunner) -> None:
+        with self.arrived:
+            self.sent.append(frame)
+            self.arrived.notify_all()
+
+    def wait_for(self, kind: type) -> None:
+        with self.arrived:
+            assert self.arrived.wait_for(lambda: any(isinstance(frame, kind) for frame in self.sent), 30)
+
+
+def test_cancel_interrupts_a_computation_that_serves_nobody_else() -> None:
+    running = _Running()
+    running.engine.start()
+    running.engine.submit(_sequence(1, [5]))
+    assert running.decoder.entered.wait(30)  # the first step admits; a second one computes for request 1 only
+    running.decoder.entered.clear()
+    assert running.decoder.go_on is not None
+    running.decoder.go_on.set()
+    running.engine.cancel(1)
+    running.engine.warm(9)
+    running.wait_for(Warmed)
+    running.engine.stop()
+    assert running.decoder.cells[0] == []
+
+
+def test_stop_ends_the_thread_while_it_computes() -> None:
+    running = _Running()
+    running.engine.start()
+    running.engine.submit(_sequence(1, [5]))
+    assert running.decoder.entered.wait(30)
+    stopper = threading.Thread(target=running.engine.stop)
+    stopper.start()
+    assert running.decoder.go_on is not None
+    running.decoder.go_on.set()
+    stopper.join(30)
+    assert not stopper.is_alive()
+
+
+def test_gauges_tell_when_the_engine_falls_idle() -> None:
+    running = _Running()
+    assert running.decoder.go_on is not None
+    running.decoder.go_on.set()
+    running.engine.start()
+    running.engine.submit(_sequence(1, [2]))
+    running.wait_for(Step)
+    running.engine.stop()
+    shown = [frame for frame in running.sent if isinstance(frame, Gauges)]
+    assert not shown or shown[-1].queued_requests == 0

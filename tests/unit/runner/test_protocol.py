@@ -1,0 +1,71 @@
+"""Frames survive any cutting, and nothing else is taken for one."""
+
+import contextlib
+import socket
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.runner import protocol
+
+_FRAMES = [
+    protocol.Progress("prefetch", 1, 2),
+    protocol.Step((protocol.TokenEvent(1, "é", 3), protocol.TokenEvent(2, "", 9, "stop"))),
+    protocol.Embeddings(id=1, n_embd=2, n_tokens=(3,), vectors=b"\0" * 8),
+    protocol.Rejected(id=4, kind="invalid", message="no", param="input"),
+]
+
+
+@given(cuts=st.lists(st.integers(1, 40), min_size=1, max_size=30))
+def test_frames_come_out_whole_however_the_stream_is_cut(cuts: list[int]) -> None:
+    raw = b"".join(protocol.pack(frame) for frame in _FRAMES)
+    buffer = protocol.frames_from_runner()
+    got: list[protocol.FromRunner] = []
+    position = index = 0
+    while position < len(raw):
+        size = cuts[index % len(cuts)]
+        got += buffer.feed(raw[position : position + size])
+        position, index = position + size, index + 1
+    assert got == _FRAMES
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\xff\xff\xff\xff",  # a length over the limit
+        b"\x04\0\0\0abcd",
+        b"\x01\0\0\0\xc1",
+        protocol.pack(protocol.Shutdown()),  # a frame of the other direction
+        b"\x00\0\0\0",
+    ],
+)
+def test_anything_else_breaks_the_contract(raw: bytes) -> None:
+    with pytest.raises(protocol.ProtocolError):
+        list(protocol.frames_from_runner().feed(raw))
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_or_waits_for_more(raw: bytes) -> None:
+    with contextlib.suppress(protocol.ProtocolError):
+        assert list(protocol.frames_from_runner().feed(raw)) == []
+
+
+def test_a_frame_over_the_limit_is_not_sent() -> None:
+    with pytest.raises(protocol.ProtocolError, match="over the limit"):
+        protocol.pack(protocol.Generate(id=1, text="x" * (protocol.MAX_FRAME_BYTES + 1)))
+
+
+def test_the_runners_side_reads_until_the_daemon_closes() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(protocol.pack(protocol.Cancel(7)) + protocol.pack(protocol.Shutdown()))
+        assert list(protocol.read_to_runner(theirs)) == [protocol.Cancel(7), protocol.Shutdown()]
+
+
+def test_nan_and_infinity_are_carried_as_they_are() -> None:
+    sampling = protocol.Sampling(logit_bias={1: float("-inf")})
+    packed = msgspec.msgpack.encode(sampling)
+    assert msgspec.msgpack.decode(packed, type=protocol.Sampling).logit_bias[1] == float("-inf")
