@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edged.runner import protocol
 
-_FRAMES = [
+_FRAMES: list[protocol.FromRunner] = [
     protocol.Progress("prefetch", 1, 2),
     protocol.Step((protocol.TokenEvent(1, "é", 3), protocol.TokenEvent(2, "", 9, "stop"))),
     protocol.Embeddings(id=1, n_embd=2, n_tokens=(3,), vectors=b"\0" * 8),
