@@ -1,11 +1,53 @@
-"""The decision about one model, its predictions and its reasons."""
+"""What planning takes (a model to plan for, what earlier starts measured) and the decision that it gives."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
 
+from edged.config.schema import Loading, Memory, Model
+from edged.gguf.header import GgufHeader
+
 Strategy = Literal["warm", "stream", "lazy", "on_demand", "locked", "refused"]
 Kind = Literal["generate", "embed"]
+
+
+class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One installed model: its name, what the user set, and what its file says."""
+
+    id: str
+    model: Model
+    header: GgufHeader
+
+    @property
+    def path(self) -> str:
+        """The model file."""
+        return self.header.path
+
+
+class PlanSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user set for all models. `lazy_available`: the lazy map was built when edged was installed."""
+
+    memory: Memory = Memory()
+    loading: Loading = Loading()
+    lazy_available: bool = True
+
+
+class LoadTimes(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model's loads took before; None where it was never measured."""
+
+    load_s: float | None = None  # mapping and vocabulary, without repacking
+    load_repacked_s: float | None = None  # the same with repacking
+    context_s: float | None = None
+    warmup_s: float | None = None
+
+
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
+    """What earlier starts measured on this machine: models by file path, rates by device."""
+
+    spawn_s: float | None = None
+    models: Mapping[str, LoadTimes] = {}
+    bytes_per_s: Mapping[str, float] = {}
 
 
 class ByteRange(msgspec.Struct, frozen=True, array_like=True):

@@ -1,0 +1,201 @@
+"""What loads were predicted to take and what they took, kept in the state directory between starts.
+
+One JSON file, written atomically and bounded in size. It only makes predictions better: a damaged file is
+replaced, and a disk that takes no more writes is logged, not raised.
+"""
+
+import logging
+import os
+import tempfile
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from edged.policy.types import LoadPlan, LoadTimes, Measured
+
+log = logging.getLogger(__name__)
+
+MAX_LOADS = 64
+MAX_DEVICES = 16
+MAX_FILE_BYTES = 1 << 20
+# Below these a rate is noise: a burst from a drive's cache, or the time until the first byte.
+MIN_RATE_BYTES = 8 << 20
+MIN_RATE_S = 0.2
+_RISE_SHARE = 0.2
+
+_Duration = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Rate = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
+
+
+class Load(msgspec.Struct, kw_only=True):
+    """One model file on one device with one strategy: predicted beside measured, and the parts measured."""
+
+    path: str
+    size_bytes: int
+    device: str | None
+    strategy: str
+    predicted_ready_s: _Duration | None = None
+    ready_s: _Duration | None = None
+    predicted_first_answer_s: _Duration | None = None
+    first_answer_s: _Duration | None = None
+    load_s: _Duration | None = None
+    load_repacked_s: _Duration | None = None
+    context_s: _Duration | None = None
+    warmup_s: _Duration | None = None
+
+
+class Measurement(msgspec.Struct, frozen=True, kw_only=True):
+    """A load that became ready. `timings_s` are the runner's laps; `uncached_bytes` what it had to read."""
+
+    size_bytes: int
+    device: str | None
+    ready_s: float
+    timings_s: dict[str, float]
+    uncached_bytes: int | None = None
+
+
+class _Kept(msgspec.Struct, kw_only=True):
+    version: int = 1
+    spawn_s: _Duration | None = None
+    bytes_per_s: dict[str, _Rate] = {}
+    loads: list[Load] = []  # the latest last
+
+
+class Calibration:
+    """The kept measurements. Not thread-safe: its owner calls it from one thread or under a lock."""
+
+    def __init__(self, path: Path, kept: _Kept | None = None) -> None:
+        self._path = path
+        self._kept = kept or _Kept()
+
+    @classmethod
+    def load(cls, path: Path) -> "Calibration":
+        """What earlier starts kept; nothing when there is no such file or it cannot be used."""
+        try:
+            with path.open("rb") as file:
+                raw = file.read(MAX_FILE_BYTES + 1)
+        except FileNotFoundError:
+            return cls(path)
+        except OSError as error:
+            log.warning("%s cannot be read, predictions start anew: %s", path, error)
+            return cls(path)
+        try:
+            if len(raw) > MAX_FILE_BYTES:
+                raise msgspec.ValidationError(f"larger than {MAX_FILE_BYTES} bytes")
+            kept = msgspec.json.decode(raw, type=_Kept)
+            if kept.version != 1:
+                raise msgspec.ValidationError(f"version {kept.version} instead of 1")
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            log.warning("%s is damaged and will be replaced, predictions start anew: %s", path, error)
+            return cls(path)
+        return cls(path, kept)
+
+    def record(self, plan: LoadPlan, measurement: Measurement) -> None:
+        """Keep what a load took beside what was predicted for it."""
+        load = self._take(plan, measurement.size_bytes, measurement.device)
+        laps = measurement.timings_s
+        load.predicted_ready_s, load.ready_s = plan.predicted.ready_s, _plausible(measurement.ready_s)
+        if plan.repack:
+            load.load_repacked_s = _blended(load.load_repacked_s, laps.get("vocabulary_s"))
+        else:
+            load.load_s = _blended(load.load_s, laps.get("vocabulary_s"))
+        load.context_s = _blended(load.context_s, laps.get("context_s"))
+        load.warmup_s = _blended(load.warmup_s, laps.get("warmup_s"))
+        self._kept.loads.append(load)
+        del self._kept.loads[:-MAX_LOADS]
+        after_spawn_s = sum(laps.values()) - laps.get("import_s", 0.0)
+        self._kept.spawn_s = _blended(self._kept.spawn_s, measurement.ready_s - after_spawn_s)
+        self._record_rate(measurement)
+
+    def record_first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
+        """Add the first answer to the latest load of a model."""
+        for load in reversed(self._kept.loads):
+            if (load.path, load.strategy) == (plan.path, plan.strategy):
+                load.predicted_first_answer_s = plan.predicted.first_answer_s
+                load.first_answer_s = _plausible(first_answer_s)
+                return
+
+    def save(self) -> None:
+        """Write the file in one step: after a power cut there is the old one or the new one."""
+        try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        except OSError as error:
+            log.warning(
+                "%s cannot be written, the next start predicts as this one did: %s", self._path, error
+            )
+            return
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(msgspec.json.format(msgspec.json.encode(self._kept)))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(name, self._path)
+        except OSError as error:
+            Path(name).unlink(missing_ok=True)
+            log.warning(
+                "%s cannot be written, the next start predicts as this one did: %s", self._path, error
+            )
+
+    def measured(self) -> Measured:
+        """The view that planning takes."""
+        models: dict[str, LoadTimes] = {}
+        for load in self._kept.loads:
+            known = models.get(load.path, LoadTimes())
+            models[load.path] = LoadTimes(
+                load_s=_first(load.load_s, known.load_s),
+                load_repacked_s=_first(load.load_repacked_s, known.load_repacked_s),
+                context_s=_first(load.context_s, known.context_s),
+                warmup_s=_first(load.warmup_s, known.warmup_s),
+            )
+        return Measured(spawn_s=self._kept.spawn_s, models=models, bytes_per_s=dict(self._kept.bytes_per_s))
+
+    @property
+    def loads(self) -> tuple[Load, ...]:
+        """Every load that is kept, the latest last."""
+        return tuple(self._kept.loads)
+
+    def _take(self, plan: LoadPlan, size_bytes: int, device: str | None) -> Load:
+        """The entry of this file, device and strategy out of the list, or a new one.
+
+        A file of another size is another model: what is known of the old one is dropped.
+        """
+        loads = self._kept.loads
+        loads[:] = [load for load in loads if load.path != plan.path or load.size_bytes == size_bytes]
+        key = (plan.path, device, plan.strategy)
+        for index, load in enumerate(loads):
+            if (load.path, load.device, load.strategy) == key:
+                return loads.pop(index)
+        return Load(path=plan.path, size_bytes=size_bytes, device=device, strategy=plan.strategy)
+
+    def _record_rate(self, measurement: Measurement) -> None:
+        """The storage rate, where the load had to wait for the reader, so that its time was the reader's."""
+        laps, n_bytes, device = measurement.timings_s, measurement.uncached_bytes, measurement.device
+        if device is None or n_bytes is None or n_bytes < MIN_RATE_BYTES:
+            return
+        if laps.get("prefetch_wait_s", 0.0) < MIN_RATE_S:
+            return
+        read_s = measurement.ready_s - laps.get("warmup_s", 0.0)
+        if read_s > 0:
+            self._kept.bytes_per_s.pop(device, None)
+            self._kept.bytes_per_s[device] = n_bytes / read_s
+        for oldest in list(self._kept.bytes_per_s)[:-MAX_DEVICES]:
+            del self._kept.bytes_per_s[oldest]
+
+
+def _blended(known_s: float | None, measured_s: float | None) -> float | None:
+    """Falls at once, rises slowly: what disturbs a measurement (cold storage, other work) only adds to it."""
+    if measured_s is None or _plausible(measured_s) is None:
+        return known_s
+    if known_s is None or measured_s <= known_s:
+        return measured_s
+    return known_s + _RISE_SHARE * (measured_s - known_s)
+
+
+def _plausible(duration_s: float) -> float | None:
+    return duration_s if 0 <= duration_s <= 1e6 else None
+
+
+def _first(*values: float | None) -> float | None:
+    return next((value for value in values if value is not None), None)

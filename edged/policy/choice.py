@@ -1,0 +1,148 @@
+"""The ways in which one model could be loaded, what each costs, and the cheapest that fits.
+
+The cost of a way, compared in this order:
+1. by how much it would be ready later than `loading.start_budget` allows;
+2. how far its settings were shrunk;
+3. when a request that comes at the very start is answered;
+4. how long a request waits that comes when the model says it is ready.
+So a model warms up when the budget allows it (the first answer is no later for it, and none is slow), streams
+when the storage is too slow for that, and is paged from storage (`lazy`) only when its file does not fit.
+`locked` is chosen by the user alone: locked pages are lost to everything else on the machine, and most
+machines allow a process only a few MiB of them.
+"""
+
+import math
+from collections.abc import Iterator
+
+import msgspec
+
+from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.settings import Level, impossible, kind_of, levels
+from edged.policy.timing import Reading, Timing, reading_of, timing_of
+from edged.policy.types import Kind, Measured, ModelInput, PlanSettings, Strategy
+
+NO_LAZY_MAP = (
+    "the lazy map is not there, since no C compiler was found when edged was installed "
+    "(install gcc and run the installation again)"
+)
+
+
+class Prospect(msgspec.Struct, frozen=True, kw_only=True):
+    """One model with everything that the choice rests on."""
+
+    model: ModelInput
+    kind: Kind
+    levels: tuple[Level, ...]
+    reading: Reading
+    settings: PlanSettings
+    measured: Measured
+    conflict: str | None  # why what the user fixed cannot work at all
+
+    @property
+    def starts(self) -> bool:
+        """Whether the user wants it loaded when edged starts."""
+        return self.model.model.preload and self.model.model.strategy != "on_demand"
+
+
+class Way(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to load a model. `paged`: its file need not fit, only its anonymous memory must."""
+
+    strategy: Strategy
+    level: Level
+    paged: bool
+    timing: Timing
+    n_shrunk: int
+
+    @property
+    def need_bytes(self) -> int:
+        """The memory that this way must have."""
+        return self.level.footprint.anon_bytes if self.paged else self.level.resident_bytes
+
+
+def prospect_of(
+    snapshot: HardwareSnapshot, model: ModelInput, settings: PlanSettings, measured: Measured
+) -> Prospect:
+    """Everything about one model that does not depend on the others."""
+    kind = kind_of(model)
+    fixed = model.model.strategy
+    conflict = impossible(model, kind)
+    if conflict is None and fixed in ("lazy", "stream") and not settings.lazy_available:
+        conflict = (
+            f"strategy {fixed} is not possible: {NO_LAZY_MAP}; or set models.{model.id}.strategy to auto"
+        )
+    return Prospect(
+        model=model,
+        kind=kind,
+        levels=levels(model, kind, snapshot.cpu.instruction_sets),
+        reading=reading_of(snapshot, model, kind, settings, measured),
+        settings=settings,
+        measured=measured,
+        conflict=conflict,
+    )
+
+
+def ways(prospect: Prospect, at_start: bool) -> tuple[Way, ...]:
+    """Every way that the configuration and this installation allow."""
+    return tuple(
+        Way(
+            strategy=strategy,
+            level=level,
+            paged=paged,
+            timing=timing_of(
+                prospect.model, strategy, level, prospect.reading, prospect.settings, prospect.measured
+            ),
+            n_shrunk=n_shrunk,
+        )
+        for strategy, level, paged, n_shrunk in _possible(prospect, at_start)
+    )
+
+
+def cheapest(prospect: Prospect, at_start: bool, room_bytes: int) -> Way | None:
+    """The best way that fits into `room_bytes`, or None."""
+    budget_s = prospect.settings.loading.start_budget if at_start else math.inf
+    fitting = [way for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
+    return min(fitting, key=lambda way: _cost(way, budget_s), default=None)
+
+
+def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int | None:
+    """The least that a model takes: with its file where that fits into the room, else without; else None."""
+    needs = [(way.paged, way.need_bytes) for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
+    return min(needs)[1] if needs else None
+
+
+def _cost(way: Way, start_budget_s: float) -> tuple[float, int, float, float]:
+    ready_s = math.inf if way.timing.ready_s is None else way.timing.ready_s
+    first_s = math.inf if way.timing.first_answer_s is None else way.timing.first_answer_s
+    late_s = max(0.0, ready_s - start_budget_s) if math.isfinite(start_budget_s) else 0.0
+    wait_s = first_s - ready_s if math.isfinite(ready_s) else 0.0
+    return round(late_s, 3), way.n_shrunk, round(first_s, 3), round(wait_s, 3)
+
+
+def _possible(prospect: Prospect, at_start: bool) -> Iterator[tuple[Strategy, Level, bool, int]]:
+    """(strategy, level, paged, how far it is shrunk).
+
+    A file that does not fit is worse than any shrinking, since then every token reads it again: so `auto`
+    pages only with the smallest settings, which leave the file the most room.
+    """
+    fixed, lazy_available = prospect.model.model.strategy, prospect.settings.lazy_available
+    repack_is_free = prospect.model.model.repack == "auto"
+    last = len(prospect.levels) - 1
+    for index, level in enumerate(prospect.levels):
+        repacks = level.settings.repack
+        if fixed in ("warm", "stream", "lazy", "locked"):
+            if not (repacks and fixed in ("stream", "lazy")):
+                yield fixed, level, fixed == "lazy", index
+            continue
+        pages = lazy_available and not repacks and index == last
+        if at_start:
+            yield "warm", level, False, index
+            if lazy_available and not repacks:
+                # Without reading ahead, serving at once means that pages come as they are touched.
+                yield ("stream" if prospect.settings.loading.prefetch else "lazy"), level, False, index
+            if pages:
+                yield "lazy", level, True, last + 1
+        else:
+            if not (repacks and repack_is_free):  # a request is waiting: repacking would only delay it
+                yield "on_demand", level, False, index
+            if pages:
+                yield "on_demand", level, True, last + 1

@@ -1,0 +1,174 @@
+"""How every model is loaded on this machine: a pure function from facts and settings to decisions.
+
+Models that start with edged share the budget. In the order of the configuration each is granted the least
+that it can run with, its file in the page cache if that fits. What is then left is divided equally among
+those that could use more. So two models that fit are both in memory, somewhat shrunk, rather than one in full
+and the other not at all; where not all fit, the first ones named win. One that does not fit beside them is
+loaded on demand: its user still gets answers, at the price of unloading others, which is better than none.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from edged.config.units import format_bytes
+from edged.gguf.layout import FileSpan, prefetch_ranges, random_access_ranges
+from edged.hw.snapshot import CpuFacts, HardwareSnapshot
+from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes, ways
+from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
+from edged.policy.reasons import reasons, thread_reasons
+from edged.policy.refusal import refusal
+from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
+
+
+def plan(
+    snapshot: HardwareSnapshot,
+    models: Sequence[ModelInput],
+    settings: PlanSettings,
+    measured: Measured = Measured(),  # noqa: B008  # frozen
+) -> tuple[LoadPlan, ...]:
+    """One plan for each model, in their order. Deterministic; raises nothing for any combination of facts."""
+    budget = budget_of(snapshot.memory, settings.memory)
+    prospects = [prospect_of(snapshot, model, settings, measured) for model in models]
+    starting = [prospect for prospect in prospects if prospect.starts and prospect.conflict is None]
+    found, used_bytes = _together(snapshot, starting, budget)
+    for prospect in prospects:
+        if prospect.model.id not in found:
+            found[prospect.model.id] = _apart(snapshot, prospect, budget, used_bytes)
+    return tuple(found[prospect.model.id] for prospect in prospects)
+
+
+def _together(
+    snapshot: HardwareSnapshot, starting: Sequence[Prospect], budget: Budget
+) -> tuple[dict[str, LoadPlan], int]:
+    """Plans for the models that are in memory at the same time, and the memory that they take."""
+    granted: list[tuple[Prospect, int]] = []
+    left_bytes = budget.total_bytes
+    for prospect in starting:
+        least_bytes = smallest_bytes(prospect, True, left_bytes)
+        if least_bytes is not None:
+            granted.append((prospect, least_bytes))
+            left_bytes -= least_bytes
+    extras = divided(left_bytes, [_more_bytes(prospect, least) for prospect, least in granted])
+    found: dict[str, LoadPlan] = {}
+    used_bytes = unused_bytes = 0
+    for (prospect, least_bytes), extra_bytes in zip(granted, extras, strict=True):
+        room_bytes = least_bytes + extra_bytes + unused_bytes
+        way = cheapest(prospect, True, room_bytes)
+        assert way is not None, "what was granted fits"
+        found[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
+        used_bytes += way.need_bytes
+        unused_bytes = room_bytes - way.need_bytes
+    return found, used_bytes
+
+
+def _more_bytes(prospect: Prospect, least_bytes: int) -> int:
+    """What a model could use beyond the least."""
+    wanted = cheapest(prospect, True, UNLIMITED_BYTES)
+    return max(0, wanted.need_bytes - least_bytes) if wanted is not None else 0
+
+
+def _apart(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, used_bytes: int) -> LoadPlan:
+    """A model that is not loaded at the start: beside the others if it fits, else in their place."""
+    if prospect.conflict is not None:
+        return _refused(snapshot, prospect, budget)
+    left_bytes = max(0, budget.total_bytes - used_bytes)
+    beside = cheapest(prospect, False, left_bytes)
+    way = beside or cheapest(prospect, False, budget.total_bytes)
+    if way is None:
+        return _refused(snapshot, prospect, budget)
+    return _load_plan(
+        snapshot,
+        prospect,
+        way,
+        budget,
+        left_bytes if beside else budget.total_bytes,
+        _not_at_start(prospect, way, left_bytes, fits_beside=beside is not None),
+    )
+
+
+def _not_at_start(prospect: Prospect, way: Way, left_bytes: int, *, fits_beside: bool) -> str:
+    model = prospect.model.model
+    if prospect.starts:
+        why = "it does not fit beside the models named before it"
+    elif model.strategy == "on_demand":
+        why = "strategy is set to on_demand"
+    else:
+        why = "preload is off"
+    if fits_beside:
+        return f"{why}: it is loaded when a request asks for it, beside the others"
+    return (
+        f"{why}: it is loaded when a request asks for it, and others are unloaded for that, since it needs "
+        f"{format_bytes(way.need_bytes)} and they leave {format_bytes(left_bytes)}"
+    )
+
+
+def _load_plan(
+    snapshot: HardwareSnapshot,
+    prospect: Prospect,
+    way: Way,
+    budget: Budget,
+    room_bytes: int,
+    not_at_start: str,
+) -> LoadPlan:
+    at_start = not not_at_start
+    reads_ahead = prospect.settings.loading.prefetch and way.strategy != "lazy" and not way.paged
+    ranges = _ranges(prefetch_ranges(prospect.model.header, prospect.kind)) if reads_ahead else ()
+    why = tuple(reasons(prospect, way, budget, room_bytes, not_at_start))
+    draft = _draft(snapshot.cpu, prospect, way, why)
+    return msgspec.structs.replace(
+        draft,
+        load_at_start=at_start,
+        prefetch=ranges,
+        random_access=_ranges(random_access_ranges(prospect.model.header, prospect.kind)),
+        mlock_bytes=sum(piece.length for piece in ranges) if way.strategy == "locked" else 0,
+    )
+
+
+def _refused(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget) -> LoadPlan:
+    why = refusal(snapshot, prospect, budget, prospect.starts)
+    smallest = min(
+        ways(msgspec.structs.replace(prospect, conflict=None), prospect.starts),
+        key=lambda way: way.need_bytes,
+    )
+    return msgspec.structs.replace(_draft(snapshot.cpu, prospect, smallest, (why,)), strategy="refused")
+
+
+def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) -> LoadPlan:
+    chosen, fixed = way.level.settings, prospect.model.model.n_threads
+    n_threads = fixed if fixed != "auto" else _n_threads(cpu)
+    return LoadPlan(
+        model=prospect.model.id,
+        path=prospect.model.path,
+        kind=prospect.kind,
+        strategy=way.strategy,
+        load_at_start=False,
+        repack=chosen.repack,
+        n_ctx=chosen.n_ctx,
+        n_seq_max=chosen.n_seq_max,
+        n_batch=chosen.n_batch,
+        n_ubatch=chosen.n_ubatch,
+        type_k=chosen.type_k,
+        type_v=chosen.type_v,
+        n_threads=n_threads,
+        prefetch=(),
+        random_access=(),
+        mlock_bytes=0,
+        predicted=Prediction(
+            file_bytes=way.level.footprint.file_bytes,
+            anon_bytes=way.level.footprint.anon_bytes,
+            ready_s=way.timing.ready_s,
+            first_answer_s=way.timing.first_answer_s,
+        ),
+        reasons=(*why, *thread_reasons(n_threads, fixed != "auto", cpu)),
+    )
+
+
+def _n_threads(cpu: CpuFacts) -> int:
+    """One for each core: more threads than cores wait for each other at every step."""
+    cores = [n for n in (cpu.performance_cores, cpu.usable_cores or cpu.logical_cores) if n is not None]
+    return max(1, min(cores, default=1))
+
+
+def _ranges(spans: Sequence[FileSpan]) -> tuple[ByteRange, ...]:
+    return tuple(ByteRange(span.offset, span.length) for span in spans)

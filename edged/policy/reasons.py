@@ -1,0 +1,151 @@
+"""Why a model is loaded as it is, in sentences with numbers."""
+
+from collections.abc import Iterator
+
+from edged.config.units import format_bytes, format_rate, format_seconds
+from edged.hw.snapshot import CpuFacts
+from edged.policy.choice import NO_LAZY_MAP, Prospect, Way
+from edged.policy.memory import Budget
+from edged.policy.timing import timing_of
+
+
+def reasons(
+    prospect: Prospect, way: Way, budget: Budget, room_bytes: int, not_at_start: str
+) -> Iterator[str]:
+    """Strategy, memory, what was shrunk, what is unknown; first, why it is not loaded at start."""
+    if not_at_start:
+        yield not_at_start
+    yield _strategy(prospect, way, at_start=not not_at_start)
+    yield _memory(way, budget)
+    yield from _repack(prospect, way, room_bytes)
+    if way.level.steps:
+        yield f"smaller settings, because {_room(budget, room_bytes)}: {'; '.join(way.level.steps)}"
+    yield from _unknown(prospect, budget)
+
+
+def thread_reasons(n_threads: int, fixed: bool, cpu: CpuFacts) -> Iterator[str]:
+    """What is worth saying about the number of compute threads."""
+    usable = cpu.usable_cores
+    if fixed and usable is not None and n_threads > usable:
+        yield (
+            f"n_threads {n_threads} is more than the {usable} cores that may be used: threads that wait for "
+            "each other are slower than fewer threads"
+        )
+    if not fixed and cpu.performance_cores is not None and n_threads == cpu.performance_cores:
+        yield f"{n_threads} compute threads, one for each performance core: slower cores would hold them up"
+
+
+def reading_text(prospect: Prospect) -> str:
+    """What has to be read and how long that takes."""
+    reading = prospect.reading
+    if reading.uncached_bytes == 0:
+        return f"all {format_bytes(reading.wanted_bytes)} of the file that it uses are in the page cache"
+    duration_s = reading.sequential_s
+    if duration_s is None or reading.bytes_per_s is None:
+        return f"how fast {format_bytes(reading.uncached_bytes)} can be read from this storage is unknown"
+    return (
+        f"reading {format_bytes(reading.uncached_bytes)} that are not cached takes "
+        f"{format_seconds(duration_s)} at {format_rate(reading.bytes_per_s)}"
+    )
+
+
+def _strategy(prospect: Prospect, way: Way, at_start: bool) -> str:
+    model = prospect.model.model
+    reads = reading_text(prospect)
+    if way.strategy in ("warm", "locked"):
+        return _warm(prospect, way, at_start)
+    if way.paged and model.strategy == "auto":
+        return (
+            f"even with the smallest settings there is no room for all {_file(way)} of weights beside "
+            f"{_anon(way)} of anonymous memory: pages come as they are touched and may be dropped again"
+            f"{_again(prospect)}"
+        )
+    if way.strategy == "on_demand":
+        return f"{reads}; when a request asks for it, it answers as soon as what it needs is read"
+    if way.strategy == "lazy":
+        why = "strategy is set to lazy" if model.strategy == "lazy" else "loading.prefetch is off"
+        return f"{why}: nothing is read ahead, pages come as they are touched"
+    if model.strategy == "stream":
+        return f"strategy is set to stream: {reads}, and it serves at once while that happens"
+    warm = timing_of(
+        prospect.model, "warm", way.level, prospect.reading, prospect.settings, prospect.measured
+    )
+    late = "" if warm.ready_s is None else f", so warming up would take {format_seconds(warm.ready_s)}"
+    over = "" if warm.ready_s is None else f", more than {_start_budget(prospect)}"
+    return f"{reads}{late}{over}: it serves at once while the file is read behind it"
+
+
+def _warm(prospect: Prospect, way: Way, at_start: bool) -> str:
+    reads, ready_s, strategy = reading_text(prospect), way.timing.ready_s, prospect.model.model.strategy
+    chosen = f"strategy is set to {strategy}" if strategy != "auto" else NO_LAZY_MAP
+    locks = ", and its pages are locked in memory" if way.strategy == "locked" else ""
+    if ready_s is None:
+        return f"{reads}; it still warms up first, because {chosen}{locks}"
+    if not at_start or ready_s <= prospect.settings.loading.start_budget:
+        within = f", within {_start_budget(prospect)}" if at_start else ""
+        return f"{reads}, so it is warm and ready after {format_seconds(ready_s)}{within}{locks}"
+    return (
+        f"{reads}, so it is ready only after {format_seconds(ready_s)}, over {_start_budget(prospect)}; "
+        f"it still warms up first, because {chosen}{locks}"
+    )
+
+
+def _again(prospect: Prospect) -> str:
+    reading = prospect.reading
+    if prospect.kind == "embed" or reading.bytes_per_s is None:
+        return ""
+    again_s = reading.wanted_bytes / reading.bytes_per_s
+    return f", so a token may take as long as reading all of it again, {format_seconds(again_s)}"
+
+
+def _memory(way: Way, budget: Budget) -> str:
+    anon, file = _anon(way), _file(way)
+    if way.paged:
+        return f"needs {anon} of anonymous memory; its {file} of weights use what is left of {budget.text}"
+    whole = format_bytes(way.level.resident_bytes)
+    if not budget.is_known:
+        return f"needs {whole} ({anon} anonymous, {file} of its file); {budget.origin}, so nothing is shrunk"
+    return f"needs {whole} ({anon} anonymous, {file} of its file) of {budget.text}"
+
+
+def _repack(prospect: Prospect, way: Way, room_bytes: int) -> Iterator[str]:
+    first = prospect.levels[0]
+    if prospect.model.model.repack != "auto" or not first.settings.repack:
+        return
+    copied = format_bytes(first.footprint.repack_bytes)
+    if way.level.settings.repack:
+        yield f"repack on: {copied} of weights are copied into the layout that is fastest on this CPU"
+    elif way.strategy not in ("warm", "locked"):
+        yield "repack off: repacking would read all weights before the first answer"
+    elif first.resident_bytes > room_bytes:
+        yield f"repack off: there is no room for {copied} of repacked weights"
+    else:
+        yield f"repack off: with {copied} to copy it would be ready later than {_start_budget(prospect)}"
+
+
+def _unknown(prospect: Prospect, budget: Budget) -> Iterator[str]:
+    if not prospect.reading.cached_is_known:
+        yield "how much of its file is in the page cache is unknown, so none is assumed to be"
+    header, n_ctx = prospect.model.header, prospect.model.model.n_ctx
+    if n_ctx != "auto" and n_ctx > header.n_ctx_train:
+        yield f"n_ctx {n_ctx} is beyond the {header.n_ctx_train} tokens it was trained on: answers get worse"
+    if not budget.is_known:
+        yield "memory is not watched here: set memory.budget to keep models within a size"
+
+
+def _room(budget: Budget, room_bytes: int) -> str:
+    if room_bytes < budget.total_bytes:
+        return f"{format_bytes(room_bytes)} of {budget.text} are its share"
+    return f"there are {budget.text}"
+
+
+def _anon(way: Way) -> str:
+    return format_bytes(way.level.footprint.anon_bytes)
+
+
+def _file(way: Way) -> str:
+    return format_bytes(way.level.footprint.file_bytes)
+
+
+def _start_budget(prospect: Prospect) -> str:
+    return f"loading.start_budget ({format_seconds(prospect.settings.loading.start_budget)})"

@@ -1,0 +1,133 @@
+"""How long a load will take. What was measured before is used; the rest are defaults of a typical machine.
+
+The reader starts together with the runner, so reading overlaps with the interpreter's start, the vocabulary
+and repacking: `ready_s = max(spawn + load + context, uncached_bytes / rate) + warm-up`.
+"""
+
+import msgspec
+
+from edged.gguf.layout import prefetch_ranges
+from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.settings import Level
+from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
+
+# Measured on a 2-core x86-64 machine with a warm page cache; a Raspberry Pi takes some times longer on its
+# first start, which is then measured.
+SPAWN_S = 0.35  # exec to `import llama_cpp` done
+VOCABULARY_S_PER_TOKEN = 2.5e-6
+REPACK_BYTES_PER_S = 1e9
+CONTEXT_S = 0.05
+BATCH_S = 0.02  # one short batch: a fixed part, and a pass over the weights
+BATCH_BYTES_PER_S = 1e9
+READAHEAD_BYTES = 128 << 10  # Linux's default
+
+
+class Reading(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load has to read from storage, and how fast that goes. Rates are None where unknown."""
+
+    wanted_bytes: int
+    uncached_bytes: int
+    cached_is_known: bool
+    bytes_per_s: float | None  # one after the other
+    fault_bytes_per_s: float | None  # page by page as they are touched
+
+    @property
+    def sequential_s(self) -> float | None:
+        """How long the reader takes."""
+        return _duration_s(self.uncached_bytes, self.bytes_per_s)
+
+    @property
+    def faulting_s(self) -> float | None:
+        """How long touching everything takes without a reader."""
+        return _duration_s(self.uncached_bytes, self.fault_bytes_per_s)
+
+
+class Timing(msgspec.Struct, frozen=True, kw_only=True):
+    """Predicted seconds after the start of a load; None where the storage rate is unknown."""
+
+    ready_s: float | None
+    first_answer_s: float | None
+
+
+def reading_of(
+    snapshot: HardwareSnapshot, model: ModelInput, kind: Kind, settings: PlanSettings, measured: Measured
+) -> Reading:
+    """The reading that a load of this model does on this machine."""
+    spans = prefetch_ranges(model.header, kind)
+    # Without the lazy map llama.cpp reads the whole file, whatever is wanted of it.
+    wanted = sum(span.length for span in spans) if settings.lazy_available else model.header.size_bytes
+    file = snapshot.file(model.path)
+    cached_share = file.cached_share if file is not None else None
+    storage = snapshot.storage_of(model.path)
+    rate = storage.sequential_bytes_per_s if storage is not None else None
+    if rate is None and storage is not None and storage.device is not None:
+        rate = measured.bytes_per_s.get(storage.device)
+    latency_s = (storage.random_latency_s if storage is not None else None) or 0.0
+    window = (storage.readahead_bytes if storage is not None else None) or READAHEAD_BYTES
+    return Reading(
+        wanted_bytes=wanted,
+        uncached_bytes=round(wanted * (1.0 - (cached_share or 0.0))),
+        cached_is_known=cached_share is not None,
+        bytes_per_s=rate or None,
+        fault_bytes_per_s=window / (latency_s + window / rate) if rate else None,
+    )
+
+
+def timing_of(
+    model: ModelInput,
+    strategy: Strategy,
+    level: Level,
+    reading: Reading,
+    settings: PlanSettings,
+    measured: Measured,
+) -> Timing:
+    """When the model would be ready, and when a request that came at the very start would be answered."""
+    times = measured.models.get(model.path, LoadTimes())
+    batch_s = _batch_s(times, level)
+    started_s = _started_s(model, level, times, measured)
+    reads_ahead = settings.loading.prefetch or not settings.lazy_available
+    if reads_ahead and strategy != "lazy":
+        complete_s = _later(started_s, reading.sequential_s)
+    else:
+        complete_s = _sum(started_s, reading.faulting_s)
+    # The first batch ever touches buffers and page tables: the warm-up pays for that, or the first request.
+    first_answer_s = _sum(complete_s, 2 * batch_s)
+    if strategy in ("warm", "locked"):
+        return Timing(ready_s=_sum(complete_s, batch_s), first_answer_s=first_answer_s)
+    serves_at_once = settings.lazy_available and not level.settings.repack
+    return Timing(ready_s=started_s if serves_at_once else complete_s, first_answer_s=first_answer_s)
+
+
+def _started_s(model: ModelInput, level: Level, times: LoadTimes, measured: Measured) -> float:
+    """Interpreter, vocabulary, repacking and context, with nothing to wait for on storage."""
+    spawn_s = measured.spawn_s if measured.spawn_s is not None else SPAWN_S
+    load_s = times.load_s if times.load_s is not None else model.header.n_vocab * VOCABULARY_S_PER_TOKEN
+    if level.settings.repack:
+        repacked_s = times.load_repacked_s
+        load_s = (
+            repacked_s
+            if repacked_s is not None
+            else load_s + level.footprint.repack_bytes / REPACK_BYTES_PER_S
+        )
+    return spawn_s + load_s + (times.context_s if times.context_s is not None else CONTEXT_S)
+
+
+def _batch_s(times: LoadTimes, level: Level) -> float:
+    if times.warmup_s is not None:
+        return times.warmup_s
+    taken = level.footprint
+    return BATCH_S + (taken.weights_bytes + taken.repack_bytes) / BATCH_BYTES_PER_S
+
+
+def _duration_s(n_bytes: int, bytes_per_s: float | None) -> float | None:
+    if n_bytes == 0:
+        return 0.0
+    return n_bytes / bytes_per_s if bytes_per_s else None
+
+
+def _later(first_s: float, second_s: float | None) -> float | None:
+    return None if second_s is None else max(first_s, second_s)
+
+
+def _sum(first_s: float | None, second_s: float | None) -> float | None:
+    return None if first_s is None or second_s is None else first_s + second_s
