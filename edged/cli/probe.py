@@ -26,7 +26,8 @@ def command(as_json: bool, config_file: Path | None, paths: tuple[Path, ...]) ->
     """
     from edged.hw.probe import probe
 
-    snapshot = probe(model_files(paths or (_model_dir(config_file),)))
+    wanted = paths or (_model_dir(config_file),)
+    snapshot = probe(model_files(paths or (_nearest_folder(wanted[0]),)))
     if as_json:
         import msgspec
 
@@ -37,6 +38,8 @@ def command(as_json: bool, config_file: Path | None, paths: tuple[Path, ...]) ->
     console = Console(highlight=False)
     for table in _tables(snapshot):
         console.print(table)
+    if not snapshot.files:
+        console.print(f"no model files (*.gguf) in {', '.join(map(str, wanted))}", markup=False)
     console.print(f"measured in {snapshot.probe_s:.2f} s")
 
 
@@ -47,6 +50,11 @@ def model_files(paths: Iterable[Path]) -> list[str]:
         inside = sorted(path.glob("*.gguf")) if path.is_dir() else []
         files += map(str, inside or (path,))
     return files
+
+
+def _nearest_folder(folder: Path) -> Path:
+    """The folder, or while nothing was pulled into it yet, the one above it that exists."""
+    return next((above for above in (folder, *folder.absolute().parents) if above.is_dir()), folder)
 
 
 def memory_rows(facts: MemoryFacts) -> list[_Row]:
@@ -130,7 +138,7 @@ def _model_dir(config_file: Path | None) -> Path:
 def _tables(snapshot: HardwareSnapshot) -> "Iterable[Table]":
     yield _table("Memory", (), memory_rows(snapshot.memory))
     yield _table("CPU", (), cpu_rows(snapshot.cpu))
-    headings = ("path", "device", "kind", "sequential", "random 4 KiB", "readahead", "free")
+    headings = ("path", "device", "kind", "sequential", "latency", "readahead", "free")
     yield _table("Storage, uncached reads", headings, storage_rows(snapshot.storage))
     if snapshot.files:
         yield _table("Model files", ("path", "size", "in page cache"), file_rows(snapshot.files))

@@ -41,8 +41,8 @@ _INSTRUCTION_SETS = (
 _STRONG_SHARE = 0.8
 
 # Quotas are rounded down. Threads meet at a barrier after every operation; with one thread more than the
-# quota pays for, the kernel stops them in turn and the others wait. Measured, two threads on 1.25, 1.5 and
-# 1.75 cores decode at 0.7 to 1.0 times the speed of one thread, at 1.9 cores at 1.2 times.
+# quota pays for, the kernel stops them in turn and the others wait. Measured with a 135M model, two threads
+# on 1.25, 1.5 and 1.75 cores mostly decode at 0.7 to 1.0 times the speed of one, on 1.9 cores at 1.2 times.
 _QUOTA_SLACK_CORES = 0.1
 
 

@@ -9,7 +9,7 @@ import msgspec
 from edged.hw import text
 from edged.hw.mounts import Mount, mount_of
 
-_MEMORY_TYPES = frozenset({"tmpfs", "ramfs"})
+_MEMORY_TYPES = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _NETWORK_TYPES = frozenset(
     {
         "nfs",
@@ -38,6 +38,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "unknown"
     readahead_bytes: int | None = None
     request_bytes: int | None = None  # the most that one read of a file fetches at once
+    is_rotational: bool = False  # also when only the kernel says so, as it does of most virtual disks
 
 
 def device_of(path: Path, mounts: Sequence[Mount], sys: Path = Path("/sys")) -> Device:
@@ -61,6 +62,7 @@ def block_device(number: str, sys: Path = Path("/sys")) -> Device | None:
         kind=disk_kind(folder),
         readahead_bytes=None if readahead_kib is None else readahead_kib << 10,
         request_bytes=max(sizes, default=None),
+        is_rotational=text.read(folder / "queue" / "rotational") == "1",
     )
 
 

@@ -32,6 +32,7 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: int | None = None
     free_bytes: int | None = None
     resident: Residency | None = None
+    has_holes: bool = False  # which are read at the speed of memory
 
 
 def storage_facts(
@@ -77,11 +78,27 @@ def _look(path: Path, mounts: Sequence[Mount], sys: Path, deadline: float) -> Lo
     )
     if place != path or not stat.S_ISREG(status.st_mode):
         return found
-    return msgspec.structs.replace(found, size_bytes=status.st_size, resident=_residency(place, deadline))
+    found = msgspec.structs.replace(found, size_bytes=status.st_size)
+    try:
+        file = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:  # it may not be read, and that is all that is known
+        return found
+    try:
+        return msgspec.structs.replace(
+            found,
+            has_holes=status.st_size > 0 and os.lseek(file, 0, os.SEEK_HOLE) < status.st_size,
+            resident=residency(file, deadline),
+        )
+    except OSError:
+        return found
+    finally:
+        os.close(file)
 
 
 def _existing(path: Path) -> Path:
-    """The path itself, or the nearest one above it that exists."""
+    """The path itself, or the nearest one above it that exists. Raises OSError."""
+    if "\0" in str(path):
+        raise OSError(f"{str(path)!r} cannot be the name of a file")
     for candidate in (path, *path.absolute().parents[:_PARENTS]):
         try:
             candidate.stat()
@@ -89,19 +106,6 @@ def _existing(path: Path) -> Path:
             continue
         return candidate
     raise FileNotFoundError(str(path))
-
-
-def _residency(path: Path, deadline: float) -> Residency | None:
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        return residency(file, deadline)
-    except OSError:
-        return None
-    finally:
-        os.close(file)
 
 
 def _measure(by_device: dict[str, dict[str, Looked]], deadline: float) -> dict[str, tuple[str, Samples]]:
@@ -127,7 +131,11 @@ def _choose(group: dict[str, Looked]) -> str | None:
         uncached = sum(run.length for run in resident.uncached) if resident else 0
         return uncached, group[path].size_bytes or 0
 
-    files = [path for path, looked in group.items() if looked.size_bytes and looked.device.kind != "memory"]
+    files = [
+        path
+        for path, looked in group.items()
+        if looked.size_bytes and not looked.has_holes and looked.device.kind != "memory"
+    ]
     return max(files, key=worth, default=None)
 
 
@@ -155,7 +163,7 @@ def _request_overhead_s(device: Device, latency_s: float | None, direct: bool) -
 
     None on disks that turn: there a random read waits for the head, which a sequential one does not.
     """
-    if latency_s is None or device.kind == "hdd":
+    if latency_s is None or device.is_rotational:
         return 0.0
     requests = 1 if direct or not device.request_bytes else -(-(1 << 20) // device.request_bytes)
     return latency_s * requests

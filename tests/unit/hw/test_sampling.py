@@ -1,0 +1,113 @@
+import os
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edged.hw import sampling
+from edged.hw.residency import Residency, Run, residency
+from edged.hw.sampling import Samples, random_offsets, sample, tail_first
+
+MIB = 1 << 20
+
+
+def look(path: Path) -> Residency:
+    file = os.open(path, os.O_RDONLY)
+    try:
+        found = residency(file, time.monotonic() + 60)
+    finally:
+        os.close(file)
+    assert found is not None
+    return found
+
+
+def test_reads_what_is_uncached_and_leaves_it_cached(cold_file: Callable[[str, int], Path]) -> None:
+    path = cold_file("model.gguf", 12 * MIB)
+    before, samples = look(path), Samples()
+
+    sample(path, before.uncached, 0.25, samples)
+
+    after = look(path)
+    measured = samples.n_bytes / (12 * MIB)
+    assert not samples.bypassed_cache
+    assert len(samples.latencies) > 0
+    assert measured > 0
+    assert after.cached_share - before.cached_share == pytest.approx(measured, abs=0.02)
+
+
+def test_reads_the_tail_before_the_token_table(
+    cold_file: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = cold_file("model.gguf", 16 * MIB)
+    monkeypatch.setattr(sampling, "MOST_BYTES", 4 * MIB)
+
+    sample(path, look(path).uncached, 0.25, Samples())
+
+    left = look(path).uncached
+    assert sum(run.length for run in left if run.offset < 10 * MIB) > 9 * MIB
+    assert all(run.offset + run.length <= 10 * MIB or run.offset >= 10 * MIB for run in left)
+
+
+def test_a_cached_file_is_read_past_the_cache(cold_file: Callable[[str, int], Path]) -> None:
+    path = cold_file("model.gguf", 8 * MIB + 1000)
+    path.read_bytes()
+    samples = Samples()
+
+    sample(path, look(path).uncached, 0.25, samples)
+
+    assert samples.bypassed_cache
+    assert samples.n_bytes > 0
+    assert look(path).cached_share > 0.9
+
+
+def test_without_time_it_reads_at_most_once(cold_file: Callable[[str, int], Path]) -> None:
+    path, samples = cold_file("model.gguf", 8 * MIB), Samples()
+
+    sample(path, look(path).uncached, 0.0, samples)
+
+    assert len(samples.reads) <= 1
+
+
+def test_a_file_that_became_shorter_ends_the_samples(cold_file: Callable[[str, int], Path]) -> None:
+    path, samples = cold_file("model.gguf", 8 * MIB), Samples()
+    uncached = look(path).uncached
+    os.truncate(path, MIB)
+
+    sample(path, uncached, 0.25, samples)
+
+    assert samples.n_bytes <= MIB
+
+
+def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="missing"):
+        sample(tmp_path / "missing", (), 0.25, Samples())
+
+
+runs = st.lists(st.tuples(st.integers(1, 100), st.integers(16, 5000)), max_size=20).map(
+    lambda pairs: [
+        Run(4096 * (sum(a + b for a, b in pairs[:i]) + pairs[i][0]), 4096 * pairs[i][1])
+        for i in range(len(pairs))
+    ]
+)
+
+
+@given(runs)
+def test_tail_first_keeps_every_byte_once(before: list[Run]) -> None:
+    size = before[-1].offset + before[-1].length if before else 0
+
+    after = tail_first(before, size)
+
+    assert sum(run.length for run in after) == sum(run.length for run in before)
+    pieces = sorted((run.offset, run.length) for run in after)
+    assert all(a[0] + a[1] <= b[0] for a, b in pairwise(pieces))
+    assert all(any(r.offset <= o and o + n <= r.offset + r.length for r in before) for o, n in pieces)
+
+
+@given(runs)
+def test_random_offsets_lie_in_the_runs(within: list[Run]) -> None:
+    for offset in random_offsets(within, 8):
+        assert any(run.offset <= offset and offset + 4096 <= run.offset + run.length for run in within)
