@@ -1,0 +1,81 @@
+"""`edged run` under measurement, and a client for it."""
+
+import http.client
+import json
+import re
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.bench.models import BenchModel
+from tests.bench.process import BenchFailed, Launcher, TimedProcess
+
+EDGED = (sys.executable, "-c", "from edged.cli.main import main; main()")
+_ADDRESS = re.compile(r"edged: listening on http://127\.0\.0\.1:(\d+)")
+_POLL_S = 0.02  # rarely enough to take no CPU from what is measured
+_TIMEOUT_S = 120.0
+
+
+def write_config(path: Path, models: list[BenchModel], strategy: str) -> Path:
+    """A configuration that serves these models, with a state folder of its own beside the file."""
+    text = yaml.safe_dump(
+        {
+            "storage": {"state_dir": str(path.parent / "state")},
+            "loading": {"request_wait": f"{_TIMEOUT_S:.0f}s"},
+            "models": {model.id: {"file": str(model.file), "strategy": strategy} for model in models},
+        }
+    )
+    path.write_text(text)
+    return path
+
+
+def start(launch: Launcher, config: Path) -> TimedProcess:
+    """Start the daemon on a free port; `Client` waits for its address."""
+    return TimedProcess(launch, [*EDGED, "run", "--config", str(config), "--port", "0"])
+
+
+class Client:
+    """Requests to a daemon that says where it listens."""
+
+    def __init__(self, daemon: TimedProcess) -> None:
+        self._daemon = daemon
+        line = daemon.wait_for_line(lambda line: _ADDRESS.search(line) is not None)
+        match = _ADDRESS.search(line)
+        assert match is not None
+        self._port = int(match[1])
+        daemon.drain()
+
+    def request(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
+        """One request on a connection of its own: GET, or POST with a JSON body. Returns status and body."""
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT_S)
+        try:
+            if body is None:
+                connection.request("GET", path)
+            else:
+                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            return response.status, response.read()
+        except OSError as error:
+            raise self._daemon.failure(f"{path}: {error}") from error
+        finally:
+            connection.close()
+
+    def answer(self, model: BenchModel) -> None:
+        """Wait for a model's first answer. Raises BenchFailed when it is none."""
+        status, body = self.request(model.endpoint, model.request)
+        if status != 200:
+            raise BenchFailed(f"{model.endpoint}: {status}: {body[:500].decode(errors='replace')}")
+
+    def wait_until_ready(self) -> None:
+        """Ask /readyz until it says 200. Raises BenchFailed when the daemon ends or time is up."""
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            status, body = self.request("/readyz")
+            if status == 200:
+                return
+            if self._daemon.ended() or time.monotonic() > deadline:
+                raise self._daemon.failure(f"/readyz: {status}: {body[:500].decode(errors='replace')}")
+            time.sleep(_POLL_S)

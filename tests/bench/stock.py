@@ -1,0 +1,24 @@
+"""The peer: a bare script that loads a model as llama-cpp-python does by default, and answers once.
+
+Run as `python stock.py FILE embed|generate`; prints `loaded` and `answered` when it has.
+"""
+
+import sys
+
+import llama_cpp
+
+
+def main(file: str, kind: str) -> None:
+    """Load by mmap, the default, and compute one answer."""
+    model = llama_cpp.Llama(file, embedding=kind == "embed", verbose=False)
+    print("loaded", flush=True)
+    if kind == "embed":
+        model.embed("A man is eating food.")
+    else:
+        question: llama_cpp.ChatCompletionRequestMessage = {"role": "user", "content": "Say hello."}
+        model.create_chat_completion([question], max_tokens=1, temperature=0)
+    print("answered", flush=True)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

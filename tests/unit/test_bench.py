@@ -1,0 +1,80 @@
+"""The parts that benchmarks are made of, on stand-ins for the daemon: no model, no device."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from edged.config.load import load
+from tests.bench import edged_daemon, report
+from tests.bench.edged_daemon import Client
+from tests.bench.models import BenchModel, installed
+from tests.bench.process import BenchFailed, TimedProcess, start_here
+
+# Ready at the third question; answers whom it is asked for minilm, and refuses others.
+STAND_IN = """
+import http.server, json
+class Handler(http.server.BaseHTTPRequestHandler):
+    asked = 0
+    def do_GET(self):
+        Handler.asked += self.path == "/readyz"
+        self.reply(503 if self.path == "/readyz" and Handler.asked < 3 else 200)
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.reply(200 if body["model"] == "minilm" else 404)
+    def reply(self, status):
+        self.send_response(status)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+print("something else")
+print(f"edged: listening on http://127.0.0.1:{server.server_port}", flush=True)
+server.serve_forever()
+"""
+
+
+def test_a_daemon_is_asked_until_it_is_ready_and_answers() -> None:
+    with TimedProcess(start_here, [sys.executable, "-c", STAND_IN]) as daemon:
+        client = Client(daemon)
+        assert client.request("/livez") == (200, b"")
+        client.wait_until_ready()
+        client.answer(BenchModel("minilm", "embed", Path("minilm.gguf")))
+        with pytest.raises(BenchFailed, match="/v1/chat/completions: 404"):
+            client.answer(BenchModel("smollm2", "generate", Path("smollm2.gguf")))
+        assert daemon.elapsed_s() > 0
+        assert not daemon.ended()
+
+
+def test_a_daemon_that_ends_early_is_reported_with_its_log() -> None:
+    script = "import sys; print('edged: no such file', file=sys.stderr)"
+    with (
+        TimedProcess(start_here, [sys.executable, "-c", script]) as daemon,
+        pytest.raises(BenchFailed, match=r"(?s)ended before.*edged: no such file"),
+    ):
+        Client(daemon)
+
+
+def test_the_configuration_that_is_written_is_one_that_edged_takes(tmp_path: Path) -> None:
+    model = BenchModel("minilm", "embed", tmp_path / "minilm.gguf")
+    config = load(edged_daemon.write_config(tmp_path / "edged.yaml", [model], "lazy"), [])
+    assert config.models["minilm"].strategy == "lazy"
+    assert config.storage.state_dir == str(tmp_path / "state")
+
+
+def test_models_are_found_by_their_catalog_names(tmp_path: Path) -> None:
+    for name in ("smollm2.gguf", "minilm.gguf", "other.gguf"):
+        (tmp_path / name).write_bytes(b"1234")
+    assert [(model.id, model.size_bytes) for model in installed(tmp_path)] == [("minilm", 4), ("smollm2", 4)]
+
+
+def test_numbers_are_medians_with_their_range() -> None:
+    assert report.seconds([3.0, 1.0, 2.2]) == "2.20 (1.00-3.00)"
+    assert report.ratio([3.0, 1.0, 2.2], 2.0) == "1.10 x"
+    assert (report.seconds([]), report.ratio([], 2.0)) == ("-", "-")
+
+
+def test_a_table_in_a_file_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    report.print_table(
+        "Title", "Caption", ["model", "device", "program", "seconds"], [["m" * 40, "d" * 40, "p", "1"]]
+    )
+    assert "m" * 40 + " │ " + "d" * 40 in capsys.readouterr().out
