@@ -238,8 +238,10 @@ build_jobs() {
 
 serve() {
   set_up run
-  "$venv/bin/edged" pull minilm smollm2
-  exec "$venv/bin/edged" run --config "$root/config/edged.yaml" "$@"
+  local config=$root/config/edged.yaml
+  # whoever brings a configuration brings its models, too
+  [[ " $* " == *" --config"[=\ ]* ]] || "$venv/bin/edged" pull --config "$config" minilm smollm2
+  exec "$venv/bin/edged" run --config "$config" "$@"
 }
 
 check() {

@@ -176,9 +176,17 @@ def test_run_sets_up_pulls_and_serves_with_the_arguments(machine: Machine) -> No
         "install",
     ]
     assert calls[-2:] == [
-        "edged pull minilm smollm2",
+        f"edged pull --config {machine.clone}/config/edged.yaml minilm smollm2",
         f"edged run --config {machine.clone}/config/edged.yaml --port 0",
     ]
+
+
+@pytest.mark.parametrize("arguments", [("--config", "mine.yaml"), ("--port", "0", "--config=mine.yaml")])
+def test_the_shipped_models_are_not_pulled_for_another_configuration(
+    machine: Machine, arguments: tuple[str, ...]
+) -> None:
+    machine.run("run", *arguments)
+    assert [call for call in machine.calls() if call.startswith("edged pull")] == []
 
 
 def test_the_second_run_installs_nothing(machine: Machine) -> None:
