@@ -14,7 +14,7 @@ import msgspec
 from edged.errors import EdgedError, ModelFileError, RunnerFailed, Unavailable
 from edged.lifecycle.process import Event, RunnerProcess
 from edged.lifecycle.requests import Answer, Generation, Pending, error_of
-from edged.lifecycle.status import ModelStatus, remaining_s, why_ended, why_not_ready
+from edged.lifecycle.status import Cause, ModelStatus, remaining_s, why_ended, why_not_ready
 from edged.lifecycle.supervision import Observer, Supervision, start_frame
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -61,7 +61,7 @@ class RunnerHandle:
 
     # ---- life ----
 
-    def load(self, cause: str) -> None:
+    def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now."""
         with self._changed:
             self._wanted = True
@@ -92,7 +92,7 @@ class RunnerHandle:
         if supervisor is not None:
             supervisor.join()
 
-    def ensure_ready(self, wait_s: float, cause: str = "demand") -> None:
+    def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:
         """Return when the model answers; loads it when it is not.
 
         Raises Unavailable after `wait_s`, or at once when waiting would be in vain.
@@ -123,11 +123,16 @@ class RunnerHandle:
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         return Generation(pending, lambda: self._cancel(pending))
 
-    def embed(self, request: protocol.Embed, deadline: float) -> protocol.Embeddings:
-        """Embed and wait. Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable."""
+    def embed(
+        self, request: protocol.Embed, deadline: float, check: Callable[[], None] = lambda: None
+    ) -> protocol.Embeddings:
+        """Embed and wait; `check`, called now and then, gives up by raising.
+
+        Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, and what `check` raises.
+        """
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         try:
-            while not isinstance(answer := pending.next(deadline), protocol.Embeddings):
+            while not isinstance(answer := pending.next(deadline, check), protocol.Embeddings):
                 if not isinstance(answer, protocol.Admitted):
                     raise RunnerFailed("the runner answered an embedding with something else")
             return answer
@@ -174,7 +179,7 @@ class RunnerHandle:
 
     # ---- the supervisor thread ----
 
-    def _supervise(self, cause: str) -> None:
+    def _supervise(self, cause: Cause) -> None:
         while self._wanted:
             reason = self._run_once(cause)
             if not self._wanted:
@@ -194,7 +199,7 @@ class RunnerHandle:
     def _may_retry(self) -> bool:
         return not self._wanted or time.monotonic() >= self._retry_at_s
 
-    def _run_once(self, cause: str) -> str:
+    def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""
         with self._changed:
             self._load_failed = False
@@ -237,7 +242,7 @@ class RunnerHandle:
     def _patience_s(self) -> float | None:
         return self._supervision.load_timeout_s if self._status.state == "loading" else None
 
-    def _apply(self, event: Event, cause: str) -> None:
+    def _apply(self, event: Event, cause: Cause) -> None:
         match event:
             case str():
                 log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
@@ -283,7 +288,7 @@ class RunnerHandle:
             else:
                 self._set(phase=event.phase)
 
-    def _ready(self, event: protocol.Ready, cause: str) -> None:
+    def _ready(self, event: protocol.Ready, cause: Cause) -> None:
         with self._changed:
             ready_s = time.monotonic() - self._began_s
             self._crashes = 0

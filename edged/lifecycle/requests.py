@@ -9,6 +9,8 @@ from edged.runner import protocol
 
 Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
 
+_CHECK_EVERY_S = 0.25
+
 
 class Pending:
     """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
@@ -21,12 +23,17 @@ class Pending:
         """Pass an answer on."""
         self._answers.put(answer)
 
-    def next(self, deadline: float) -> Answer:
-        """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes."""
-        answer = self.take(deadline - time.monotonic())
-        if answer is None:
-            raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
-        return answer
+    def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
+        """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
+
+        `check` is called now and then while there is none, and gives up by raising.
+        """
+        while (left_s := deadline - time.monotonic()) > 0:
+            answer = self.take(min(left_s, _CHECK_EVERY_S))
+            if answer is not None:
+                return answer
+            check()
+        raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
 
     def take(self, wait_s: float) -> Answer | None:
         """The next answer, or None when there is none for `wait_s`. Raises what went wrong."""

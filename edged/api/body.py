@@ -1,0 +1,139 @@
+"""Request bodies: JSON ends here. Every refusal names the field and never repeats its content."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import msgspec
+from flask import Request
+
+from edged.api.errors import Unsupported
+from edged.errors import InvalidRequest
+
+Typed = TypeVar("Typed")
+Fields = dict[str, Any]
+
+_JSON_TYPES = ("application/json", "")
+_ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_AT = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$")
+_FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*)`$", re.DOTALL)
+
+
+class _NotJson:
+    """Stands for NaN, Infinity or a number beyond every range until the field's name is known."""
+
+
+_NOT_JSON = _NotJson()
+
+
+def read_fields(request: Request) -> Fields:
+    """The body's JSON object. Raises InvalidRequest."""
+    if request.mimetype not in _JSON_TYPES:
+        raise InvalidRequest(
+            f"the Content-Type is {request.mimetype}; send application/json"
+            " (curl: -H 'Content-Type: application/json')",
+            "Content-Type",
+        )
+    return parse_fields(request.get_data(cache=False))
+
+
+def parse_fields(body: bytes) -> Fields:
+    """A JSON object as a dict, without what JSON does not have. Raises InvalidRequest."""
+    try:
+        text = body.decode("utf-8")
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_constant=lambda _: _NOT_JSON, parse_float=_float
+        )
+    except UnicodeDecodeError as error:
+        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}") from error
+    except RecursionError as error:
+        raise InvalidRequest("the body is nested too deeply") from error
+    except json.JSONDecodeError as error:
+        what = "the body is empty" if not text.strip() else f"the body is not JSON: {error.msg}"
+        raise InvalidRequest(f"{what} at line {error.lineno}, column {error.colno}") from error
+    except ValueError as error:  # an integer of thousands of digits
+        raise InvalidRequest("the body holds a number with too many digits") from error
+    if not isinstance(value, dict):
+        raise InvalidRequest("the body is not a JSON object")
+    if _ESCAPED_SURROGATE.search(text):
+        _refuse_surrogates(value, "")
+    return value
+
+
+def convert(fields: Mapping[str, Any], kind: type[Typed], *, within: str = "") -> Typed:
+    """Fields as a typed struct. Raises InvalidRequest naming the field."""
+    try:
+        return msgspec.convert(fields, kind, strict=True, str_keys=True)
+    except msgspec.ValidationError as error:
+        raise _named(str(error), within) from error
+
+
+def take(fields: Fields, names: tuple[str, ...]) -> Fields:
+    """Remove some fields and return them."""
+    return {name: fields.pop(name) for name in names if name in fields}
+
+
+def drop_harmless(fields: Fields, ignored: frozenset[str], neutral: Mapping[str, tuple[Any, ...]]) -> None:
+    """Remove fields that change nothing, and those that only ask for what happens anyway.
+
+    `neutral` holds the values of unsupported fields that mean "off"; None always does. Raises Unsupported.
+    """
+    for name in ignored & fields.keys():
+        del fields[name]
+    for name in neutral.keys() & fields.keys():
+        value = fields.pop(name)
+        if value is not None and not any(type(value) is type(off) and value == off for off in neutral[name]):
+            raise Unsupported(f"{name}: this version of edged does not support it; leave it out", name)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Fields:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise InvalidRequest(f"{_shown(twice)}: is there twice", _shown(twice))
+    for name, value in pairs:
+        if value is _NOT_JSON:
+            raise InvalidRequest(f"{_shown(name)}: is not a finite number", _shown(name))
+    return made
+
+
+def _float(text: str) -> float | _NotJson:
+    value = float(text)
+    return value if math.isfinite(value) else _NOT_JSON
+
+
+def _refuse_surrogates(value: Any, path: str) -> None:
+    """Half a UTF-16 pair is no character: it can be written in JSON, but not in UTF-8."""
+    if isinstance(value, str):
+        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+            raise InvalidRequest(f"{path}: holds half of a surrogate pair, which is no character", path)
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            _refuse_surrogates(item, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_surrogates(name, f"{path}.key" if path else "key")
+            _refuse_surrogates(item, f"{path}.{name}" if path else name)
+
+
+def _named(problem: str, within: str) -> InvalidRequest:
+    """msgspec's message with the field in front: `stop[1]: expected `str`, got `int``."""
+    at = _AT.search(problem)
+    problem = problem[: at.start()] if at else problem
+    path = ".".join(filter(None, [within, at.group(1) if at else ""]))
+    field = _FIELD.match(problem)
+    if field:
+        path = ".".join(filter(None, [path, _shown(field.group(2))]))
+        missing = field.group(1).startswith("missing")
+        problem = "is missing" if missing else "is not a field that edged knows; leave it out"
+    problem = problem.replace("_NotJson", "no finite number")
+    path = path or "body"
+    return InvalidRequest(f"{path}: {problem[:1].lower()}{problem[1:]}", path)
+
+
+def _shown(name: str) -> str:
+    """A field name that a client chose, fit for a message."""
+    return name.encode("ascii", "backslashreplace").decode()[:64]

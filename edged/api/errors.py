@@ -1,0 +1,114 @@
+"""Every error as HTTP: one table from kinds to statuses, OpenAI's error shape."""
+
+import logging
+import math
+from typing import NamedTuple
+
+from flask import Flask, Response, g, request
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from edged.errors import (
+    EdgedError,
+    InvalidRequest,
+    ModelFileError,
+    Overloaded,
+    RunnerFailed,
+    Unavailable,
+    UnknownModel,
+)
+from edged.service.wire import error_body
+
+log = logging.getLogger(__name__)
+
+
+class Unsupported(InvalidRequest):
+    """A field that would change the meaning of the answer, and that edged cannot honour."""
+
+
+class Unauthorized(EdgedError):
+    """The API key is missing or wrong."""
+
+
+class Forbidden(EdgedError):
+    """This client, or this way of addressing the machine, is not let in."""
+
+
+class ClientGone(EdgedError):
+    """The client left before its answer was ready: nobody reads this."""
+
+
+class Row(NamedTuple):
+    """What an error kind becomes."""
+
+    status: int
+    type: str
+    code: str
+
+
+_INTERNAL = Row(500, "server_error", "internal_error")
+
+# The most specific kind wins.
+_TABLE: dict[type[Exception], Row] = {
+    InvalidRequest: Row(400, "invalid_request_error", "invalid_value"),
+    Unsupported: Row(400, "invalid_request_error", "unsupported_parameter"),
+    Unauthorized: Row(401, "authentication_error", "invalid_api_key"),
+    Forbidden: Row(403, "permission_error", "access_denied"),
+    UnknownModel: Row(404, "invalid_request_error", "model_not_found"),
+    Overloaded: Row(429, "rate_limit_error", "overloaded"),
+    ClientGone: Row(499, "invalid_request_error", "client_closed_request"),
+    RunnerFailed: Row(500, "server_error", "runner_failed"),
+    Unavailable: Row(503, "server_error", "unavailable"),
+    ModelFileError: Row(503, "server_error", "model_unusable"),
+}
+
+_HTTP: dict[int, Row] = {
+    404: Row(404, "invalid_request_error", "unknown_url"),
+    405: Row(405, "invalid_request_error", "method_not_allowed"),
+    413: Row(413, "invalid_request_error", "body_too_large"),
+}
+
+
+def row_of(error: Exception) -> Row:
+    """The table's row for an error."""
+    if isinstance(error, HTTPException):
+        return _HTTP.get(error.code or 500, Row(error.code or 500, "invalid_request_error", "bad_request"))
+    return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _INTERNAL)
+
+
+def body_of(error: Exception) -> bytes:
+    """The error's JSON, for an answer or for an event in a stream."""
+    row = row_of(error)
+    param = error.param if isinstance(error, InvalidRequest) else None
+    return error_body(_message(error), row.type, row.code, param)
+
+
+def respond(error: Exception) -> Response:
+    """An error's answer. What was not foreseen is logged, and shown to the client as no more than that."""
+    row = row_of(error)
+    if row is _INTERNAL:
+        log.error("%s %s failed", request.method, request.path, exc_info=error)
+    response = Response(body_of(error), row.status, mimetype="application/json")
+    if isinstance(error, Overloaded | Unavailable):
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if isinstance(error, MethodNotAllowed) and error.valid_methods:
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` in this way."""
+    app.register_error_handler(Exception, respond)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, EdgedError):
+        return str(error)
+    if isinstance(error, MethodNotAllowed):
+        return f"{request.path} does not take {request.method}; see the Allow header"
+    if isinstance(error, HTTPException) and error.code == 404:
+        return f"there is nothing at {request.path}; models are listed at /v1/models"
+    if isinstance(error, HTTPException):
+        return error.description or error.name
+    return f"an internal error; the log has it under request id {g.get('request_id', 'unknown')}"

@@ -1,0 +1,46 @@
+"""GET /edged/v1/models, POST /edged/v1/models/{id}/load, /warmup and /unload."""
+
+import msgspec
+from flask import Blueprint, Response
+
+from edged.api.body import Fields
+from edged.api.work import Api
+
+
+def routes(api: Api) -> Blueprint:
+    """The endpoints."""
+    blueprint = Blueprint("native_models", __name__, url_prefix="/edged/v1/models")
+
+    def answer(model: str, more: Fields, status: int) -> Response:
+        body = msgspec.to_builtins(api.pool.status(model)) | more
+        return Response(msgspec.json.encode(body), status, mimetype="application/json")
+
+    @blueprint.get("")
+    def models() -> Response:
+        body = {"models": api.pool.statuses()}
+        return Response(msgspec.json.encode(body), mimetype="application/json")
+
+    @blueprint.get("/<model>")
+    def model(model: str) -> Response:
+        return answer(model, {}, 200)
+
+    @blueprint.post("/<model>/load")
+    @api.working
+    def load(model: str) -> Response:
+        """Begins; follow it at GET, or let a request wait for it."""
+        api.pool.load(model)
+        return answer(model, {}, 202)
+
+    @blueprint.post("/<model>/warmup")
+    @api.working
+    def warmup(model: str) -> Response:
+        warmup_s = api.pool.warmup(model, api.config.server.request_timeout)
+        return answer(model, {"warmup_s": warmup_s}, 200)
+
+    @blueprint.post("/<model>/unload")
+    @api.working
+    def unload(model: str) -> Response:
+        api.pool.unload(model)
+        return answer(model, {}, 200)
+
+    return blueprint

@@ -1,0 +1,124 @@
+"""POST /v1/chat/completions."""
+
+from typing import Any
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from edged.api.body import Fields, convert, drop_harmless, read_fields
+from edged.api.errors import Unsupported
+from edged.api.openai.generation import Run, Style, take_stream
+from edged.api.openai.sampling import take_length, take_sampling
+from edged.api.work import Api
+from edged.errors import InvalidRequest
+from edged.runner import protocol
+
+_IGNORED = frozenset(
+    {
+        *("user", "store", "metadata", "service_tier", "safety_identifier"),
+        *("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "parallel_tool_calls"),
+    }
+)
+_NEUTRAL: dict[str, tuple[Any, ...]] = {
+    "n": (1,),
+    "logprobs": (False,),
+    "top_logprobs": (0,),
+    "tools": ([],),
+    "tool_choice": ("none", "auto"),
+    "functions": ([],),
+    "function_call": ("none", "auto"),
+    "response_format": ({"type": "text"},),
+    "modalities": (["text"],),
+    **dict.fromkeys(("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"), ()),
+}
+_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
+
+_STYLE = Style(
+    id_prefix="chatcmpl-",
+    object="chat.completion",
+    chunk_object="chat.completion.chunk",
+    whole=lambda text: {"message": {"role": "assistant", "content": text, "refusal": None}},
+    piece=lambda text: {"delta": {"content": text} if text else {}},
+    opening={"delta": {"role": "assistant", "content": ""}},
+)
+
+
+class Part(msgspec.Struct):
+    """A piece of a message's content; of other types than text we only read the type."""
+
+    type: str
+    text: str | None = None
+
+
+class ChatMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One message, as clients send it."""
+
+    role: str
+    content: str | list[Part] | None = None
+    refusal: str | None = None  # of an earlier answer that is sent back
+    name: str | None = None
+    tool_calls: list[Any] | None = None
+    tool_call_id: str | None = None
+
+
+class ChatFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The conversation."""
+
+    messages: list[ChatMessage]
+
+
+def routes(api: Api) -> Blueprint:
+    """The endpoint."""
+    blueprint = Blueprint("chat", __name__)
+
+    @blueprint.post("/v1/chat/completions")
+    @api.working
+    def chat() -> Response:
+        patience = api.patience()
+        fields = read_fields(request)
+        model = api.model_for(fields, "generate")
+        drop_harmless(fields, _IGNORED, _NEUTRAL)
+        sampling = take_sampling(fields)
+        max_tokens, stop = take_length(fields)
+        messages = take_messages(fields)
+        stream = take_stream(fields)
+        generate = protocol.Generate(
+            id=0, messages=messages, sampling=sampling, max_tokens=max_tokens, stop=stop
+        )
+        return Run(api, model, _STYLE, patience).answer(generate, stream)
+
+    return blueprint
+
+
+def take_messages(fields: Fields) -> tuple[protocol.Message, ...]:
+    """The conversation, removed from `fields`. Raises InvalidRequest."""
+    given = {"messages": fields.pop("messages")} if "messages" in fields else {}
+    messages = convert(given, ChatFields).messages
+    if not messages:
+        raise InvalidRequest("messages: is empty; send at least one message", "messages")
+    return tuple(_message(message, f"messages[{index}]") for index, message in enumerate(messages))
+
+
+def _message(message: ChatMessage, path: str) -> protocol.Message:
+    for name in ("name", "tool_calls", "tool_call_id"):
+        if getattr(message, name):
+            raise Unsupported(f"{path}.{name}: this version of edged does not support it", f"{path}.{name}")
+    if message.role in ("tool", "function"):
+        raise Unsupported(f"{path}.role: this version of edged does not support tools", f"{path}.role")
+    if message.role not in _ROLES:
+        known = ", ".join(_ROLES)
+        raise InvalidRequest(f"{path}.role: is none of {known}", f"{path}.role")
+    if message.content is None:
+        raise InvalidRequest(f"{path}.content: is missing", f"{path}.content")
+    content = message.content
+    if not isinstance(content, str):
+        content = "\n".join(_text(part, f"{path}.content[{at}]") for at, part in enumerate(content))
+    return protocol.Message(_ROLES[message.role], content)
+
+
+def _text(part: Part, path: str) -> str:
+    if part.type != "text":
+        raise Unsupported(f"{path}.type: only text parts are supported", f"{path}.type")
+    if part.text is None:
+        raise InvalidRequest(f"{path}.text: is missing", f"{path}.text")
+    return part.text

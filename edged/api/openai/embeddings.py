@@ -1,0 +1,75 @@
+"""POST /v1/embeddings."""
+
+import base64
+import struct
+from typing import Annotated, Any, Literal
+
+import msgspec
+from flask import Blueprint, Response, request
+
+from edged.api.body import Fields, convert, drop_harmless, read_fields
+from edged.api.openai.inputs import parse_input
+from edged.api.ready import wait_ready
+from edged.api.work import Api
+from edged.errors import InvalidRequest
+from edged.runner import protocol
+
+_IGNORED = frozenset({"user"})
+
+
+class EmbeddingFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The request, without `model`. `truncate` is edged's own: cut what is too long instead of refusing."""
+
+    input: Any
+    encoding_format: Literal["float", "base64"] | None = None
+    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    truncate: bool | None = None
+
+
+def routes(api: Api) -> Blueprint:
+    """The endpoint."""
+    blueprint = Blueprint("embeddings", __name__)
+
+    @blueprint.post("/v1/embeddings")
+    @api.working
+    def embeddings() -> Response:
+        patience = api.patience()
+        fields = read_fields(request)
+        model = api.model_for(fields, "embed")
+        drop_harmless(fields, _IGNORED, {})
+        wanted = convert(fields, EmbeddingFields)
+        texts, token_lists = parse_input(wanted.input)
+        handle = wait_ready(api, model, patience)
+        _check_dimensions(wanted.dimensions, api.pool.status(model).n_embd)
+        embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
+        frame = handle.embed(embed, patience.deadline, patience.check)
+        api.metrics.tokens(model, prompt=sum(frame.n_tokens))
+        body = render(model, frame, as_base64=wanted.encoding_format == "base64")
+        return Response(msgspec.json.encode(body), mimetype="application/json")
+
+    return blueprint
+
+
+def render(model: str, frame: protocol.Embeddings, *, as_base64: bool) -> Fields:
+    """A runner's vectors in OpenAI's shape. Base64 is of the very bytes that the runner sent."""
+    row_bytes = frame.n_embd * 4
+    rows = [frame.vectors[at : at + row_bytes] for at in range(0, len(frame.vectors), row_bytes)]
+    floats = struct.Struct(f"<{frame.n_embd}f")
+    vectors = [base64.b64encode(row).decode() if as_base64 else floats.unpack(row) for row in rows]
+    n_tokens = sum(frame.n_tokens)
+    return {
+        "object": "list",
+        "data": [
+            {"object": "embedding", "index": index, "embedding": vector}
+            for index, vector in enumerate(vectors)
+        ],
+        "model": model,
+        "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
+    }
+
+
+def _check_dimensions(wanted: int | None, n_embd: int | None) -> None:
+    if wanted is not None and n_embd is not None and wanted != n_embd:
+        raise InvalidRequest(
+            f"dimensions: this model's vectors have {n_embd}, not {wanted}; leave it out", "dimensions"
+        )

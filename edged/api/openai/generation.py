@@ -1,0 +1,186 @@
+"""One generation from admission to the last byte, for chat and text completions alike."""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from flask import Response
+
+from edged.api.body import Fields, convert
+from edged.api.errors import ClientGone, body_of
+from edged.api.ready import wait_ready
+from edged.api.work import POLL_S, Api, Patience
+from edged.errors import EdgedError, RunnerFailed
+from edged.lifecycle.requests import Generation
+from edged.runner import protocol
+
+log = logging.getLogger(__name__)
+
+_HEARTBEAT_S = 15.0  # below the 30 to 60 s after which proxies give up on a silent stream
+
+Choice = dict[str, Any]
+
+
+class StreamOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """`stream_options`."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None  # OpenAI's padding against eavesdroppers: nothing to do
+
+
+class StreamFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Whether and how to stream."""
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+
+class Style(msgspec.Struct, frozen=True, kw_only=True):
+    """What differs between the two kinds of completion."""
+
+    id_prefix: str
+    object: str
+    chunk_object: str
+    whole: Callable[[str], Choice]  # a choice that holds all the text
+    piece: Callable[[str], Choice]  # one that adds text
+    opening: Choice | None  # the first chunk of a stream, before any text
+
+
+class Run:
+    """A generation that a slot works on. Its slot is freed when the answer is closed, however it ends."""
+
+    def __init__(self, api: Api, model: str, style: Style, patience: Patience) -> None:
+        self._api = api
+        self._model = model
+        self._style = style
+        self._patience = patience
+        self._head = {
+            "id": style.id_prefix + secrets.token_hex(12),
+            "created": int(time.time()),
+            "model": model,
+        }
+        self._n_generated = 0
+        self._first_at_s: float | None = None
+
+    def answer(self, request: protocol.Generate, stream: StreamFields) -> Response:
+        """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
+        handle = wait_ready(self._api, self._model, self._patience)
+        generation = handle.generate(request)
+        try:
+            self._wait_admitted(generation)
+            if not stream.stream:
+                return self._whole(generation)
+        except BaseException:
+            generation.cancel()
+            raise
+        options = stream.stream_options or StreamOptions()
+        response = Response(
+            self._events(generation, include_usage=bool(options.include_usage)),
+            content_type="text/event-stream; charset=utf-8",
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
+        )
+        response.call_on_close(generation.cancel)  # also if the iterator is never begun
+        return response
+
+    def _wait_admitted(self, generation: Generation) -> None:
+        while generation.n_prompt_tokens is None:
+            if generation.poll(POLL_S) is not None:
+                raise RunnerFailed("the runner answered before it admitted the request")
+            self._patience.check()
+
+    def _tokens(self, generation: Generation) -> Iterator[protocol.TokenEvent | None]:
+        """The tokens to the last; None now and then while there are none."""
+        while True:
+            event = generation.poll(POLL_S)
+            self._patience.check()
+            yield event
+            if event is None:
+                continue
+            if self._first_at_s is None:
+                self._first_at_s = self._patience.waited_s
+            self._n_generated = event.n_generated
+            if event.finish_reason:
+                return
+
+    def _whole(self, generation: Generation) -> Response:
+        pieces = [event for event in self._tokens(generation) if event is not None]
+        self._count(generation)
+        choice = self._style.whole("".join(event.text for event in pieces))
+        choice |= {"index": 0, "logprobs": None, "finish_reason": pieces[-1].finish_reason}
+        body = self._head | {
+            "object": self._style.object,
+            "choices": [choice],
+            "usage": self._usage(generation),
+        }
+        return Response(msgspec.json.encode(body), mimetype="application/json")
+
+    def _events(self, generation: Generation, *, include_usage: bool) -> Iterator[bytes]:
+        """Server-sent events. What goes wrong from here on can only be told inside the stream."""
+        head = self._head | {"object": self._style.chunk_object}
+        if include_usage:
+            head["usage"] = None
+        sent_at_s = time.monotonic()
+        try:
+            if self._style.opening is not None:
+                yield _event(head | {"choices": [_choice(self._style.opening, None)]})
+            for event in self._tokens(generation):
+                if event is not None and (event.text or event.finish_reason):
+                    sent_at_s = time.monotonic()
+                    yield from self._chunks(head, event)
+                elif time.monotonic() - sent_at_s > _HEARTBEAT_S:
+                    sent_at_s = time.monotonic()
+                    yield b": still working\n\n"
+            if include_usage:
+                yield _event(head | {"choices": [], "usage": self._usage(generation)})
+            yield b"data: [DONE]\n\n"
+        except ClientGone:
+            log.debug("the client of %s has gone", self._head["id"])
+        except EdgedError as error:
+            yield b"data: " + body_of(error) + b"\n\n"
+        finally:
+            self._count(generation)
+
+    def _chunks(self, head: Fields, event: protocol.TokenEvent) -> Iterator[bytes]:
+        """The text, and the end in a chunk of its own, as OpenAI sends them."""
+        if event.text:
+            yield _event(head | {"choices": [_choice(self._style.piece(event.text), None)]})
+        if event.finish_reason:
+            yield _event(head | {"choices": [_choice(self._style.piece(""), event.finish_reason)]})
+
+    def _usage(self, generation: Generation) -> Fields:
+        prompt = generation.n_prompt_tokens or 0
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": self._n_generated,
+            "total_tokens": prompt + self._n_generated,
+            "prompt_tokens_details": {"cached_tokens": generation.n_cached_tokens or 0},
+        }
+
+    def _count(self, generation: Generation) -> None:
+        metrics = self._api.metrics
+        if self._first_at_s is not None:
+            metrics.first_token(self._model, self._first_at_s)
+        metrics.tokens(
+            self._model,
+            prompt=generation.n_prompt_tokens or 0,
+            cached=generation.n_cached_tokens or 0,
+            generated=self._n_generated,
+        )
+
+
+def take_stream(fields: Fields) -> StreamFields:
+    """What is left of a request when everything else was taken. Raises InvalidRequest."""
+    wanted = convert(fields, StreamFields)
+    fields.clear()
+    return wanted
+
+
+def _choice(content: Choice, finish_reason: str | None) -> Choice:
+    return {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _event(body: Fields) -> bytes:
+    return b"data: " + msgspec.json.encode(body) + b"\n\n"

@@ -1,0 +1,76 @@
+"""Fields that chat and text completions share: how to sample, how long, and where to stop."""
+
+from typing import Annotated, Any
+
+from msgspec import Meta, Struct
+
+from edged.api.body import Fields, convert, take
+from edged.errors import InvalidRequest
+from edged.runner import protocol
+
+_MAX_STOPS = 16
+_MAX_STOP_CHARACTERS = 256
+
+_Int32 = 2**31 - 1
+_Share = Annotated[float, Meta(ge=0, le=1)] | None
+_Penalty = Annotated[float, Meta(ge=-2, le=2)] | None
+# An upper bound: a number beyond the context is no error, the answer then ends with the context ("length").
+_MaxTokens = Annotated[int, Meta(ge=1, le=_Int32)] | None
+
+
+class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Each is a field of `protocol.Sampling`, with its range; None is its default there."""
+
+    temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=_Int32)] | None = None
+    top_p: _Share = None
+    min_p: _Share = None
+    typical_p: _Share = None
+    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    repeat_last_n: Annotated[int, Meta(ge=0, le=65536)] | None = None
+    presence_penalty: _Penalty = None
+    frequency_penalty: _Penalty = None
+    logit_bias: (
+        dict[Annotated[int, Meta(ge=0, le=_Int32)], Annotated[float, Meta(ge=-100, le=100)]] | None
+    ) = None
+    seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
+    grammar: str | None = None
+    ignore_eos: bool | None = None
+
+
+class LengthFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How long, and where to stop."""
+
+    max_tokens: _MaxTokens = None
+    max_completion_tokens: _MaxTokens = None
+    stop: str | list[str] | None = None
+
+
+def take_sampling(fields: Fields) -> protocol.Sampling:
+    """The sampling fields, removed from `fields`. Raises InvalidRequest."""
+    wanted = convert(take(fields, SamplingFields.__struct_fields__), SamplingFields)
+    given: dict[str, Any] = {
+        name: value
+        for name in SamplingFields.__struct_fields__
+        if (value := getattr(wanted, name)) is not None
+    }
+    return protocol.Sampling(**given)
+
+
+def take_length(fields: Fields) -> tuple[int | None, tuple[str, ...]]:
+    """max_tokens and the stop strings, removed from `fields`. Raises InvalidRequest."""
+    wanted = convert(take(fields, LengthFields.__struct_fields__), LengthFields)
+    most = {wanted.max_tokens, wanted.max_completion_tokens} - {None}
+    if len(most) > 1:
+        raise InvalidRequest(
+            "max_tokens: differs from max_completion_tokens, which is its newer name; send one", "max_tokens"
+        )
+    stops = [wanted.stop] if isinstance(wanted.stop, str) else wanted.stop or []
+    if len(stops) > _MAX_STOPS:
+        raise InvalidRequest(f"stop: {len(stops)} strings, at most {_MAX_STOPS} are accepted", "stop")
+    for index, stop in enumerate(stops):
+        if not 1 <= len(stop) <= _MAX_STOP_CHARACTERS:
+            raise InvalidRequest(
+                f"stop[{index}]: {len(stop)} characters, 1 to {_MAX_STOP_CHARACTERS} are accepted", "stop"
+            )
+    return next(iter(most), None), tuple(stops)

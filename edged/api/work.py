@@ -1,0 +1,93 @@
+"""What all working endpoints share: places, deadlines, and noticing that a client has gone."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+from flask import Response, make_response, request
+
+from edged.api.errors import ClientGone
+from edged.config.schema import Config
+from edged.errors import InvalidRequest, Overloaded, Unavailable
+from edged.lifecycle.pool import Pool
+from edged.telemetry.metrics import Metrics
+
+POLL_S = 0.25  # how soon a client that has gone is noticed while nothing is sent to it
+
+
+class Patience:
+    """How long a request may take, and whether anybody still waits for its answer."""
+
+    def __init__(self, timeout_s: float, client_has_gone: Callable[[], bool]) -> None:
+        self.began = time.monotonic()
+        self.deadline = self.began + timeout_s
+        self._client_has_gone = client_has_gone
+
+    @property
+    def waited_s(self) -> float:
+        """Time since the request came."""
+        return time.monotonic() - self.began
+
+    def check(self) -> None:
+        """Raises ClientGone, or Unavailable after the deadline."""
+        if self._client_has_gone():
+            raise ClientGone("the client has gone")
+        if time.monotonic() > self.deadline:
+            raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+
+
+@dataclass(frozen=True)
+class Api:
+    """What endpoints work with."""
+
+    pool: Pool
+    config: Config
+    metrics: Metrics
+    places: threading.BoundedSemaphore
+
+    def patience(self) -> Patience:
+        """The patience of the request at hand, counted from now."""
+        gone = request.environ.get("waitress.client_disconnected", lambda: False)
+        return Patience(self.config.server.request_timeout, gone)
+
+    def working(self, view: Callable[..., Any]) -> Callable[..., Response]:
+        """A view that takes one of `server.max_requests` places until its answer is sent to the last byte."""
+
+        @wraps(view)
+        def limited(*args: Any, **named: Any) -> Response:
+            if self.pool.draining:
+                raise Unavailable("edged is shutting down", 5.0)
+            if not self.places.acquire(blocking=False):
+                most = self.config.server.max_requests
+                raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
+            self.metrics.request_began()
+            try:
+                response = make_response(view(*args, **named))
+            except BaseException:
+                self._give_back()
+                raise
+            response.call_on_close(self._give_back)
+            return response
+
+        return limited
+
+    def _give_back(self) -> None:
+        self.places.release()
+        self.metrics.request_ended()
+
+    def model_for(self, fields: dict[str, Any], kind: str) -> str:
+        """The `model` field, which must name a model of this kind. Raises InvalidRequest or UnknownModel."""
+        model = fields.pop("model", None)
+        fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
+        which = f"{kind} models here: {', '.join(fitting) or 'none'}"
+        if not isinstance(model, str):
+            problem = "is missing" if model is None else "is not a string"
+            raise InvalidRequest(f"model: {problem}; {which}", "model")
+        status = self.pool.status(model)
+        if status.kind != kind:
+            what = "makes embeddings (/v1/embeddings)" if status.kind == "embed" else "generates text"
+            raise InvalidRequest(f"model: {model} {what}; {which}", "model")
+        return model
