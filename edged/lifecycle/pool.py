@@ -3,26 +3,17 @@
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
-
-import msgspec
+from collections.abc import Callable
 
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
-from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.model_file import check_file
-from edged.lifecycle.status import ModelStatus
+from edged.lifecycle.planner import Planned
+from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision
 from edged.policy.types import LoadPlan
-
-
-class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """What planning gave: a plan for every model that can be loaded, a reason for every one that cannot."""
-
-    snapshot: HardwareSnapshot
-    plans: tuple[LoadPlan, ...]
-    problems: Mapping[str, str]
+from edged.runner import protocol
 
 
 class Pool:
@@ -37,6 +28,7 @@ class Pool:
         self._replanning = threading.Lock()
         self._handles: dict[str, RunnerHandle] = {}
         self._problems: dict[str, str] = {}
+        self._when_started: Callable[[], None] | None = None
         self.draining = False
         planned = planner()
         self.snapshot = planned.snapshot
@@ -58,6 +50,15 @@ class Pool:
         for handle in self._handles.values():
             if handle.plan.load_at_start:
                 handle.load("boot")
+
+    def when_started(self, announce: Callable[[], None]) -> None:
+        """Call `announce` once, when every model that is loaded at start answers."""
+        self._when_started = announce
+        self._announce_if_started()
+
+    def waiting_for(self) -> tuple[ModelStatus, ...]:
+        """The models to be loaded at start that do not answer yet (or never will: see their reason)."""
+        return tuple(status for status in self.statuses() if status.load_at_start and status.state != "ready")
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Every model's status, in the order of the configuration."""
@@ -127,12 +128,32 @@ class Pool:
             os.close(self._lease_fd)
             self._lease_fd = -1
 
+    # ---- the observer of every runner ----
+
+    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None:
+        """Pass it on, and announce the start when this was the last model of it."""
+        self._observer.ready(plan, cause, ready, ready_s)
+        self._announce_if_started()
+
+    def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
+        """Pass it on."""
+        self._observer.first_answer(plan, first_answer_s)
+
+    def failed(self, plan: LoadPlan, reason: str) -> None:
+        """Pass it on."""
+        self._observer.failed(plan, reason)
+
+    def _announce_if_started(self) -> None:
+        if self._when_started is not None and not self.waiting_for():
+            announce, self._when_started = self._when_started, None
+            announce()
+
     def _adopt(self, model: str, planned: Planned) -> None:
         plan = next((plan for plan in planned.plans if plan.model == model), None)
         if plan is None or plan.strategy == "refused":
             self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
             return
-        self._handles[model] = RunnerHandle(plan, self._supervision(model), self._observer, check_file)
+        self._handles[model] = RunnerHandle(plan, self._supervision(model), self, check_file)
         self._problems.pop(model, None)
 
     def _supervision(self, model: str) -> Supervision:

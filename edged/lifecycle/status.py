@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
+Cause = Literal["boot", "demand", "crash"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,3 +58,8 @@ def why_ended(exit_code: int, state: State) -> str:
     if exit_code < 0:
         return f"the runner was ended by {signal.Signals(-exit_code).name} while {state}"
     return f"the runner exited with code {exit_code} while {state}"
+
+
+def seconds(duration_s: float | None) -> str:
+    """A duration for a log line."""
+    return "unknown" if duration_s is None else f"{duration_s:.2f} s"

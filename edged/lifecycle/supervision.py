@@ -4,6 +4,7 @@ from typing import Protocol
 
 import msgspec
 
+from edged.lifecycle.status import Cause
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
 
@@ -22,7 +23,7 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
 class Observer(Protocol):
     """Who wants to know: metrics and calibration. Called from supervisor threads; must not block."""
 
-    def ready(self, plan: LoadPlan, cause: str, ready: protocol.Ready, ready_s: float) -> None:
+    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None:
         """A model answers from now on, `ready_s` after it was asked for."""
 
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:

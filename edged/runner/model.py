@@ -140,7 +140,7 @@ class Context:
         self._memory = llama.llama_get_memory(self._context)
         self._n_swa = model.n_swa
         self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
-        self._batch = _Batch(start.n_batch)
+        self._batch = _Batch(start.n_batch, all_outputs=not generate)
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
         self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
         self.pools = llama.llama_pooling_type(self._context) != llama.LLAMA_POOLING_TYPE_NONE
@@ -266,7 +266,8 @@ def _bias(vocabulary: Vocabulary, biases: dict[int, float]) -> Any:
 class _Batch:
     """One llama_batch over numpy arrays, filled by slices instead of per token."""
 
-    def __init__(self, n_tokens: int) -> None:
+    def __init__(self, n_tokens: int, *, all_outputs: bool) -> None:
+        self._all_outputs = all_outputs  # pooling takes every token
         self._token = np.zeros(n_tokens, np.int32)
         self._pos = np.zeros(n_tokens, np.int32)
         self._n_seq = np.ones(n_tokens, np.int32)
@@ -288,8 +289,8 @@ class _Batch:
             self._token[begin:end] = tokens
             self._pos[begin:end] = np.arange(first, first + len(tokens))
             self._seq[begin:end] = sequence
-            self._output[begin:end] = 0
-            self._output[end - 1] = wants_output
+            self._output[begin:end] = self._all_outputs
+            self._output[end - 1] = wants_output or self._all_outputs
         self._batch.n_tokens = end
         return self._batch
 

@@ -1,0 +1,45 @@
+"""From a configuration to plans: the effects around the pure `plan` (headers, probe)."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edged.config.paths import model_path
+from edged.config.schema import Config
+from edged.errors import ModelFileError
+from edged.gguf.header import read_header
+from edged.hw.probe import probe
+from edged.hw.snapshot import HardwareSnapshot
+from edged.lifecycle.process import lazy_map_library
+from edged.policy.plan import plan
+from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
+
+
+class Planned(msgspec.Struct, frozen=True, kw_only=True):
+    """What planning gave: a plan for every model whose file can be read, a reason for every other one."""
+
+    snapshot: HardwareSnapshot
+    plans: tuple[LoadPlan, ...]
+    problems: Mapping[str, str]
+
+
+def plan_models(config: Config, measured: Measured) -> Planned:
+    """Measure this machine and plan every configured model; a file that cannot be read is a problem."""
+    inputs, problems = _inputs(config)
+    snapshot = probe([str(model_path(config, model)) for model in config.models])
+    settings = PlanSettings(
+        memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
+    )
+    return Planned(snapshot=snapshot, plans=plan(snapshot, inputs, settings, measured), problems=problems)
+
+
+def _inputs(config: Config) -> tuple[list[ModelInput], dict[str, str]]:
+    inputs, problems = [], {}
+    for model, settings in config.models.items():
+        path = model_path(config, model)
+        try:
+            inputs.append(ModelInput(id=model, model=settings, header=read_header(path)))
+        except ModelFileError as error:
+            missing = "" if path.exists() else f"; fetch it with `edged pull {model}`"
+            problems[model] = f"{error}{missing}"
+    return inputs, problems
