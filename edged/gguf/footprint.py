@@ -67,7 +67,10 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
-    """What `header`'s model takes when it is run with these settings, once every buffer has been used."""
+    """What `header`'s model takes when it is run with these settings, once every buffer has been used.
+
+    Raises ModelFileError where the file describes its attention with values of the wrong type.
+    """
     repack_bytes, weights_bytes = _weights(header, settings.instruction_sets if settings.repack else ())
     layout = kv_layout(
         header,
@@ -111,7 +114,8 @@ def _compute_bytes(header: GgufHeader, settings: ContextSettings, layout: KvLayo
         return _MASK_BYTES * n_tokens * n_tokens + layers
     streams = 1 if settings.kv_unified else settings.n_seq_max
     cells = layout.full_cells + (layout.window_cells if any(layout.windowed) else 0)
-    logits = _FLOAT_BYTES * min(n_tokens, settings.n_seq_max) * (header.n_vocab + header.n_embd)
+    n_outputs = n_tokens if header.is_embedding_model else min(n_tokens, settings.n_seq_max)
+    logits = _FLOAT_BYTES * n_outputs * (header.n_vocab + header.n_embd)
     return _MASK_BYTES * n_tokens * cells // streams + max(layers, logits)
 
 

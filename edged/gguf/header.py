@@ -180,9 +180,8 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
 def read_header(path: Path) -> GgufHeader:
     """Read and check the header of a model file. Raises ModelFileError naming the file and the reason."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ModelFileError(f"{path}: not a regular file; give the path of a GGUF file")
             header = _parse(Cursor(file, str(path)))
     except FileNotFoundError as error:
@@ -192,6 +191,11 @@ def read_header(path: Path) -> GgufHeader:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ModelFileError(f"{path}: cannot be read: {error}") from error
     return header
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a pipe, which would otherwise wait for its writer, only to be refused."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _parse(cursor: Cursor) -> GgufHeader:
@@ -219,7 +223,7 @@ def _check(header: GgufHeader) -> None:
     """Use everything once, so that a header that was handed out never raises later."""
     if header.metadata.get("general.type", "model") != "model":
         kind = header.metadata["general.type"]
-        raise _unusable(header.path, f"it holds a part of a model ({kind}), not a model", pull=False)
+        raise _unusable(header.path, f"it holds a part of a model ({kind!r}), not a model", pull=False)
     if header.metadata.get("split.count", 1) not in (0, 1):
         reason = "it is one piece of a split model; join the pieces with llama-gguf-split --merge"
         raise _unusable(header.path, reason, pull=False)

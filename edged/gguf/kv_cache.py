@@ -106,7 +106,7 @@ def windowed_layers(header: GgufHeader) -> tuple[bool, ...]:
 def _window_length(header: GgufHeader) -> int:
     window = _WINDOWS.get(header.architecture)
     if window is None:
-        return header.sliding_window or 0 if header.architecture in _FLAGGED else 0
+        return (header.sliding_window or 0) if header.architecture in _FLAGGED else 0
     if window.n_layer not in (None, header.n_layer):
         return 0
     return header.sliding_window or window.n_swa

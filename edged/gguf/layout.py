@@ -52,7 +52,9 @@ def random_access_ranges(header: GgufHeader, kind: Literal["generate", "embed"])
 def _random_tables(header: GgufHeader, kind: Literal["generate", "embed"]) -> tuple[TensorInfo, ...]:
     if kind == "generate":
         return ()
-    return tuple(tensor for tensor in header.tensors if tensor.name in ROW_TABLES)
+    # A decoder computes its logits even when only its vectors are wanted.
+    needed = {"token_embd.weight"} if is_tied(header) else set()
+    return tuple(tensor for tensor in header.tensors if tensor.name in ROW_TABLES - needed)
 
 
 def _turn(tensor: TensorInfo) -> tuple[int, int, int]:

@@ -7,10 +7,10 @@ from edged.gguf.cursor import Cursor
 from edged.gguf.tensor_types import TENSOR_TYPES
 
 # Far above what any model has; they bound the memory that a hostile file can cost.
-MAX_ENTRIES = 4096
+MAX_ENTRIES = 1024
 MAX_TENSORS = 65536
 MAX_KEPT_TEXT_BYTES = 1024
-MAX_KEPT_VALUES = 1024
+MAX_KEPT_VALUES = 512  # one for each layer
 _MAX_KEY_BYTES = 65535  # by the format's description
 _MAX_NAME_BYTES = 63  # ggml's GGML_MAX_NAME less its end mark
 _MAX_DIMS = 4
@@ -103,7 +103,7 @@ def read_metadata(cursor: Cursor, n_entries: int) -> Metadata:
         elif (value := _scalar(cursor, key, kind)) is not None:
             scalars[key] = value
     architecture = scalars.get("general.architecture")
-    if not isinstance(architecture, str) or not architecture:
+    if not isinstance(architecture, str) or not architecture or not architecture.isprintable():
         raise cursor.fail("it names no architecture (general.architecture)")
     return Metadata(
         architecture=architecture,

@@ -213,6 +213,7 @@ def test_wrong_entry(tmp_path: Path, raw: bytes, reason: str) -> None:
     [
         ({"general__architecture": ("u32", 1)}, "names no architecture"),
         ({"general__architecture": ("str", "")}, "names no architecture"),
+        ({"general__architecture": ("str", "llama\x1b[2J\n")}, "names no architecture"),
         ({"general__alignment": ("u32", 0)}, "alignment is 0"),
         ({"general__alignment": ("u32", 48)}, "alignment is 48"),
         ({"general__alignment": ("u32", 1 << 31)}, "alignment is 2147483648"),
@@ -246,8 +247,8 @@ def test_wrong_value(tmp_path: Path, changes: dict[str, Value], reason: str) -> 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"general__type": ("str", "mmproj")}, "a part of a model (mmproj)"),
-        ({"general__type": ("str", "adapter")}, "a part of a model (adapter)"),
+        ({"general__type": ("str", "mmproj")}, "a part of a model ('mmproj')"),
+        ({"general__type": ("str", "adapter")}, "a part of a model ('adapter')"),
         ({"split__count": ("u16", 3)}, "one piece of a split model"),
     ],
 )
