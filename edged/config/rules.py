@@ -22,6 +22,12 @@ def contradictions(config: Config, written: Container[str]) -> Iterator[Finding]
         )
     for model_id, model in config.models.items():
         yield from _model(f"models.{model_id}", model, written)
+        if not config.loading.prefetch and model.strategy in ("stream", "locked"):
+            yield (
+                (f"models.{model_id}.strategy", "loading.prefetch"),
+                f"{model.strategy} reads the file ahead, which loading.prefetch forbids: "
+                "set loading.prefetch to true or the strategy to lazy",
+            )
 
 
 def is_loopback(host: str) -> bool:
@@ -73,6 +79,11 @@ def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding
         yield (
             (f"{path}.n_ubatch", f"{path}.n_batch"),
             f"{n_ubatch} is above n_batch ({n_batch}), of which it is a part",
+        )
+    if n_batch != "auto" and model.n_seq_max != "auto" and n_batch < model.n_seq_max:
+        yield (
+            (f"{path}.n_batch", f"{path}.n_seq_max"),
+            f"{n_batch} is below n_seq_max ({model.n_seq_max}): each sequence needs one token in every batch",
         )
     if model.kind == "embed" and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
         yield (

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 import msgspec
 
 from edged.hw.snapshot import HardwareSnapshot
-from edged.policy.settings import Level, impossible, kind_of, levels
+from edged.policy.settings import Level, Settings, impossible, kind_of, larger, level_of, levels
 from edged.policy.timing import Reading, Timing, reading_of, timing_of
 from edged.policy.types import Kind, Measured, ModelInput, PlanSettings, Strategy
 
@@ -33,10 +33,15 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     model: ModelInput
     kind: Kind
     levels: tuple[Level, ...]
+    instruction_sets: tuple[str, ...]
     reading: Reading
     settings: PlanSettings
     measured: Measured
     conflict: str | None  # why what the user fixed cannot work at all
+
+    def level_of(self, settings: Settings) -> Level:
+        """Other settings of this model with what they take."""
+        return level_of(self.model, self.kind, self.instruction_sets, settings)
 
     @property
     def starts(self) -> bool:
@@ -74,6 +79,7 @@ def prospect_of(
         model=model,
         kind=kind,
         levels=levels(model, kind, snapshot.cpu.instruction_sets),
+        instruction_sets=snapshot.cpu.instruction_sets,
         reading=reading_of(snapshot, model, kind, settings, measured),
         settings=settings,
         measured=measured,
@@ -101,13 +107,33 @@ def cheapest(prospect: Prospect, at_start: bool, room_bytes: int) -> Way | None:
     """The best way that fits into `room_bytes`, or None."""
     budget_s = prospect.settings.loading.start_budget if at_start else math.inf
     fitting = [way for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
-    return min(fitting, key=lambda way: _cost(way, budget_s), default=None)
+    best = min(fitting, key=lambda way: _cost(way, budget_s), default=None)
+    return best if best is None else _unshrunk(prospect, best, room_bytes)
 
 
 def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int | None:
     """The least that a model takes: with its file where that fits into the room, else without; else None."""
     needs = [(way.paged, way.need_bytes) for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
     return min(needs)[1] if needs else None
+
+
+def _unshrunk(prospect: Prospect, way: Way, room_bytes: int) -> Way:
+    """Take back what proved needless: the last step alone may have saved enough.
+
+    Not where `auto` came down to paging, since the file uses all the room that is left.
+    """
+    if prospect.kind == "embed" or (way.paged and prospect.model.model.strategy == "auto"):
+        return way
+    full = prospect.levels[0].settings
+    while True:
+        tries = (
+            msgspec.structs.replace(way, level=prospect.level_of(settings))
+            for settings in larger(full, way.level.settings)
+        )
+        better = next((better for better in tries if better.need_bytes <= room_bytes), None)
+        if better is None:
+            return way
+        way = better
 
 
 def _cost(way: Way, start_budget_s: float) -> tuple[float, int, float, float]:

@@ -18,8 +18,9 @@ def reasons(
     yield _strategy(prospect, way, at_start=not not_at_start)
     yield _memory(way, budget)
     yield from _repack(prospect, way, room_bytes)
-    if way.level.steps:
-        yield f"smaller settings, because {_room(budget, room_bytes)}: {'; '.join(way.level.steps)}"
+    if changes := _shrunk(prospect, way):
+        full = format_bytes(prospect.levels[0].resident_bytes)
+        yield f"full settings need {full}, but {_room(budget, room_bytes)}, so: {', '.join(changes)}"
     yield from _unknown(prospect, budget)
 
 
@@ -131,6 +132,16 @@ def _unknown(prospect: Prospect, budget: Budget) -> Iterator[str]:
         yield f"n_ctx {n_ctx} is beyond the {header.n_ctx_train} tokens it was trained on: answers get worse"
     if not budget.is_known:
         yield "memory is not watched here: set memory.budget to keep models within a size"
+
+
+def _shrunk(prospect: Prospect, way: Way) -> list[str]:
+    """What is smaller than one would like; repacking has reasons of its own."""
+    full, now = prospect.levels[0].settings, way.level.settings
+    return [
+        f"{name} {getattr(full, name)} → {getattr(now, name)}"
+        for name in full.__struct_fields__
+        if name != "repack" and getattr(full, name) != getattr(now, name)
+    ]
 
 
 def _room(budget: Budget, room_bytes: int) -> str:

@@ -4,12 +4,11 @@ What the user fixed is never changed. The order of shrinking is from what costs 
 repacked weights, the size of a computed batch, slots, precision of the KV cache, context length.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from edged.config.schema import Model
-from edged.config.units import format_bytes
 from edged.gguf.footprint import ContextSettings, Footprint, KvType, footprint
 from edged.gguf.header import GgufHeader
 from edged.policy.types import Kind, ModelInput
@@ -36,11 +35,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Level(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings, what they take, and the steps that led here from the unshrunk ones."""
+    """Settings and what they take."""
 
     settings: Settings
     footprint: Footprint
-    steps: tuple[str, ...] = ()
 
     @property
     def resident_bytes(self) -> int:
@@ -93,26 +91,43 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
 def levels(model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...]) -> tuple[Level, ...]:
     """From the settings one would like to the smallest allowed; steps that save nothing are left out."""
 
-    def level(settings: Settings, steps: tuple[str, ...] = ()) -> Level:
-        taken = footprint(model.header, context_settings(settings, kind, instruction_sets))
-        return Level(settings=settings, footprint=taken, steps=steps)
+    def level(settings: Settings) -> Level:
+        return level_of(model, kind, instruction_sets, settings)
 
     first = level(_defaults(model, kind))
-    if first.settings.repack and model.model.repack == "auto" and not first.footprint.repack_bytes:
+    if model.model.repack == "auto" and not first.footprint.repack_bytes:  # nothing to repack on this CPU
         first = level(msgspec.structs.replace(first.settings, repack=False))
     found = [first]
     for shrink in _steps(model.model, model.header, kind):
         while (smaller := shrink(found[-1].settings)) is not None:
-            last = found[-1]
-            next_level = level(smaller)
-            saved_bytes = last.resident_bytes - next_level.resident_bytes
-            if saved_bytes <= 0 and last.settings.repack == smaller.repack:
+            following = level(smaller)
+            saves = following.resident_bytes < found[-1].resident_bytes
+            if not saves and smaller.repack == found[-1].settings.repack:
                 break
-            if last.settings.repack == smaller.repack:  # repacking has reasons of its own
-                step = _described(last.settings, smaller, saved_bytes)
-                next_level = msgspec.structs.replace(next_level, steps=(*last.steps, step))
-            found.append(next_level)
+            found.append(following)
     return tuple(found)
+
+
+def level_of(model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...], settings: Settings) -> Level:
+    """Settings with what they take."""
+    taken = footprint(model.header, context_settings(settings, kind, instruction_sets))
+    return Level(settings=settings, footprint=taken)
+
+
+def larger(full: Settings, now: Settings) -> Iterator[Settings]:
+    """Settings with one of the shrunk values larger again, the most painful loss first, the largest first.
+
+    For generation: the steps of an embedding model build on each other.
+    """
+    for name in ("n_ctx", "type", "n_seq_max", "n_ubatch"):
+        if name == "type":
+            if (full.type_k, full.type_v) != (now.type_k, now.type_v):
+                yield msgspec.structs.replace(now, type_k=full.type_k, type_v=full.type_v)
+            continue
+        value = getattr(full, name)
+        while value > getattr(now, name):
+            yield msgspec.structs.replace(now, **{name: value})
+            value //= 2
 
 
 def context_settings(settings: Settings, kind: Kind, instruction_sets: tuple[str, ...]) -> ContextSettings:
@@ -207,12 +222,3 @@ def _with_ubatch(now: Settings, n_ubatch: int, fixed: Model, kind: Kind) -> Sett
     """A smaller ubatch; an embedding batch is one ubatch, so that n_batch follows."""
     follows = kind == "embed" and fixed.n_batch == "auto"
     return msgspec.structs.replace(now, n_ubatch=n_ubatch, n_batch=n_ubatch if follows else now.n_batch)
-
-
-def _described(before: Settings, after: Settings, saved_bytes: int) -> str:
-    changes = [
-        f"{name} {getattr(before, name)} → {getattr(after, name)}"
-        for name in before.__struct_fields__
-        if getattr(before, name) != getattr(after, name)
-    ]
-    return f"{', '.join(changes)} (saves {format_bytes(saved_bytes)})"

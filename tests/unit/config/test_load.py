@@ -244,6 +244,11 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
             "models.a.n_ctx: 100 is below n_ctx_min (200)",
         ),
         ("models: {a: {file: x, n_batch: 64, n_ubatch: 65}}", "models.a.n_ubatch: 65 is above n_batch (64)"),
+        ("models: {a: {file: x, n_batch: 8, n_seq_max: 9}}", "models.a.n_batch: 8 is below n_seq_max (9)"),
+        (
+            "loading: {prefetch: false}\nmodels: {a: {file: x, strategy: stream}}",
+            "models.a.strategy: stream reads the file ahead, which loading.prefetch forbids",
+        ),
         (
             "models: {a: {file: x, kind: embed, n_ctx: 512, n_ubatch: 256}}",
             "models.a.n_ubatch: 256 is below n_ctx (512), but an embedding model",
