@@ -17,6 +17,7 @@ from edged.store.catalog import Artifact, Hub
 from edged.store.incoming import WrongContent
 from edged.store.job import Job
 from edged.store.receipt import sha256_of
+from edged.store.work import folder_bytes
 
 # Resuming metadata and locks that huggingface-hub keeps beside the files.
 _SLACK_BYTES = 32 << 20
@@ -30,7 +31,7 @@ def fetch(source: Hub, job: Job) -> None:
     converted_bytes = (job.wanted.size_bytes or 0) if job.wanted.convert_to else 0
     folder = job.work.root / "hub"
     folder.mkdir(exist_ok=True)
-    job.check_disk(need_bytes + converted_bytes)
+    job.check_disk(max(0, need_bytes - folder_bytes(folder)) + converted_bytes)
     label = f"{job.wanted.id}: {source.repo} from the hub"
     exit_status, output = child.run(
         [

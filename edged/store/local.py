@@ -14,6 +14,7 @@ def fetch(source: LocalFile, job: Job) -> None:
     """Copy the file. Raises PullError when it is missing, no plain file, or cannot be read."""
     (artifact,) = job.wanted.files
     size_bytes = plain_size_bytes(source)
+    job.work.part(artifact.name).unlink(missing_ok=True)  # copying starts anew; its room counts as free
     job.check_size(size_bytes)
     label = f"{job.wanted.id}: copying {source.path.name}"
     with _open(source) as stream, Incoming(job.work.part(artifact.name), artifact) as incoming:

@@ -7,7 +7,6 @@ not match its receipt is seen as changed and pulled again.
 
 import errno
 import os
-import shutil
 import urllib.parse
 from dataclasses import dataclass
 from functools import partial
@@ -202,15 +201,13 @@ def _convert(job: Job, weights: ConvertTo) -> Path:
     from edged.gguf.convert import convert  # numpy: only when something is converted
 
     wanted = job.wanted
-    folder = job.work.root / "converted"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    target = job.work.scratch() / "model"
     label = f"{wanted.id}: converting to {weights}"
     try:
-        convert(job.work.files, folder / "model", weights, partial(job.progress.advance, label))
+        convert(job.work.files, target, weights, partial(job.progress.advance, label))
     except ModelFileError as error:
         raise PullError(f"{wanted.id}: cannot be converted: {error}") from error
-    return folder / "model"
+    return target
 
 
 def _check_header(model: Path, wanted: Wanted) -> None:

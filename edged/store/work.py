@@ -18,6 +18,7 @@ from edged.store.progress import Progress
 from edged.store.receipt import sync_folder
 
 FOLDER = ".partial"
+_SCRATCH = "scratch-"
 LOCK = ".lock"  # no model id begins with a dot
 
 
@@ -37,10 +38,9 @@ class Work:
         return self.root / "parts" / f"{name.replace('/', '_')}.part"
 
     def scratch(self) -> Path:
-        """A new empty folder for a child process; those of earlier pulls are removed."""
-        for stale in self.root.glob("scratch-*"):
-            shutil.rmtree(stale, ignore_errors=True)
-        folder = self.root / f"scratch-{os.getpid()}"
+        """An empty folder for a child process, or for what is made of the files."""
+        folder = self.root / f"{_SCRATCH}{os.getpid()}"
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         return folder
 
@@ -57,6 +57,8 @@ def open_work(model_dir: Path, model_id: str, about: dict[str, object]) -> Work:
     if root.exists():
         with contextlib.suppress(OSError):
             if sidecar.read_bytes() == content:
+                for stale in root.glob(f"{_SCRATCH}*"):
+                    shutil.rmtree(stale)
                 return Work(root)
         shutil.rmtree(root)
     root.mkdir(parents=True)

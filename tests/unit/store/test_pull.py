@@ -14,6 +14,7 @@ from edged.store.catalog import Artifact
 from edged.store.job import LocalFile, Source, Url, Wanted
 from edged.store.pull import Place, pull
 from edged.store.work import open_work
+from tests.unit.store.power import check_every_power_cut
 from tests.unit.store.samples import Recorder, gguf_bytes, leftovers, sha256, wanted_file
 from tests.unit.store.web import Site, serving
 
@@ -274,48 +275,10 @@ def test_damaged_files_of_an_earlier_pull_are_fetched_again(
 # ---- power cuts ----
 
 
-def _pull_and_die(wanted: Wanted, place: Place, at_operation: int) -> bool:
-    """Pull in a child that gets SIGKILL just before its nth operation on a file; whether it died of that.
-
-    The file system then is what a power cut leaves, as far as one machine can show without pulling the plug.
-    """
-    child = os.fork()
-    if child == 0:
-        seen = 0
-
-        def watch(event: str, arguments: tuple[object, ...]) -> None:
-            nonlocal seen
-            if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.truncate"):
-                seen += str(place.model_dir) in str(arguments[0]) or isinstance(arguments[0], int)
-                if seen >= at_operation:
-                    os.kill(os.getpid(), 9)
-
-        sys.addaudithook(watch)
-        try:
-            pull(wanted, place, Recorder())
-        finally:
-            os._exit(0)
-    _, status = os.waitpid(child, 0)
-    return os.WIFSIGNALED(status)
-
-
-def _check_every_power_cut(wanted: Wanted, place: Place, allowed: tuple[bytes | None, ...]) -> int:
-    """Die at each operation in turn, on what the deaths before have left; returns how many there were."""
-    path = place.model_dir / "tiny.gguf"
-    deaths = 0
-    while _pull_and_die(wanted, place, at_operation=deaths + 1):
-        deaths += 1
-        assert (path.read_bytes() if path.exists() else None) in allowed
-    return deaths
-
-
 def test_killed_at_any_file_operation_the_next_pull_finishes(
-    place: Place, source: LocalFile, model: bytes, progress: Recorder
+    place: Place, source: LocalFile, model: bytes
 ) -> None:
-    wanted = wanted_file(model, source)
-    assert _check_every_power_cut(wanted, place, allowed=(None, model)) > 10
-    assert not pull(wanted, place, progress).fetched
-    assert (place.model_dir / "tiny.gguf").read_bytes() == model
+    assert check_every_power_cut(wanted_file(model, source), place, before=None, after=model) > 20
 
 
 def test_killed_while_replacing_a_model_the_old_or_the_new_one_is_whole(
@@ -324,17 +287,14 @@ def test_killed_while_replacing_a_model_the_old_or_the_new_one_is_whole(
     pull(wanted_file(model, source), place, progress)
     newer = gguf_bytes(tmp_path, seed=2)
     source.path.write_bytes(newer)
-    assert _check_every_power_cut(wanted_file(newer, source), place, allowed=(model, newer)) > 10
-    assert (place.model_dir / "tiny.gguf").read_bytes() == newer
+    assert check_every_power_cut(wanted_file(newer, source), place, before=model, after=newer) > 20
 
 
 def test_killed_while_converting_the_next_pull_finishes(
-    place: Place, progress: Recorder, tmp_path: Path, conversions: list[str]
+    place: Place, tmp_path: Path, conversions: list[str]
 ) -> None:
-    wanted = _convertible(tmp_path)
     result = gguf_bytes(tmp_path, seed=4)
-    assert _check_every_power_cut(wanted, place, allowed=(None, result)) > 10
-    assert not pull(wanted, place, progress).fetched
+    assert check_every_power_cut(_convertible(tmp_path), place, before=None, after=result) > 20
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])

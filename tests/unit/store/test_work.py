@@ -40,8 +40,10 @@ def test_scratch_folders_of_dead_pulls_go(tmp_path: Path) -> None:
     opened = work.open_work(tmp_path, "tiny", {})
     (opened.root / "scratch-1").mkdir()
     (opened.root / "scratch-1" / "half.whl").write_bytes(b"x")
-    fresh = opened.scratch()
+    fresh = work.open_work(tmp_path, "tiny", {}).scratch()
     assert [path.name for path in opened.root.glob("scratch-*")] == [fresh.name]
+    (fresh / "log").write_bytes(b"x")
+    assert list(opened.scratch().iterdir()) == []
 
 
 def test_parts_of_nested_files_lie_beside_each_other(tmp_path: Path) -> None:
