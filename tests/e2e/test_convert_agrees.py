@@ -2,7 +2,6 @@
 # ruff: noqa: RUF001 - look-alike letters are what a tokenizer has to tell apart
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -89,14 +88,6 @@ class Answer(NamedTuple):
 
     tokens: list[int]
     vector: Floats
-
-
-@pytest.fixture(scope="session")
-def minilm_folder() -> Path:
-    """all-MiniLM-L6-v2 as sentence-transformers ships it."""
-    folder = os.environ.get("EDGED_TEST_MINILM_FOLDER")
-    assert folder, "set EDGED_TEST_MINILM_FOLDER to a sentence-transformers folder of all-MiniLM-L6-v2"
-    return Path(folder)
 
 
 @pytest.fixture(scope="module")
