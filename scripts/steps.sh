@@ -21,7 +21,7 @@ step() {
   if [[ $code != 0 ]]; then
     printf '%s' "$(line_start)" >&2
     say "failed: $text (after $((SECONDS - started)) s, exit code $code). The end of $log:"
-    tail -n 20 "$log" | sed 's/^/    /' >&2
+    tail -n 20 "$log" | awk '/^=== / {text = ""; next} {text = text "    " $0 "\n"} END {printf "%s", text}' >&2
     die "what to do: $hint"
   fi
   printf '%s%s: done (%s s)\n' "$(line_start)" "$text" "$((SECONDS - started))" >&2
