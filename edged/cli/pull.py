@@ -52,12 +52,12 @@ def command(
         raise click.UsageError("--name and --sha256 are about one model: pull it alone")
     requests = [Request(name, model_id, sha256, weights) for name in names]
     place = _place(config_file, force)
-    with _shown() as progress, _terminable():
-        try:
-            failures = [request for request in requests if not _pull(request, place, progress)]
-        except KeyboardInterrupt:
-            progress.say("edged: stopped; what was downloaded is kept: pull again to go on from there")
-            sys.exit(_INTERRUPTED)
+    try:
+        with _terminable():
+            failures = [request for request in requests if not _pull(request, place)]
+    except KeyboardInterrupt:
+        click.echo("edged: stopped; what was downloaded is kept: pull again to go on from there", err=True)
+        sys.exit(_INTERRUPTED)
     if failures:
         sys.exit(PullError.exit_code)
 
@@ -81,7 +81,7 @@ def _place(config_file: Path | None, force: bool) -> "Place":
     return Place(model_directory(config_file), min(known, default=None), force)
 
 
-def _pull(request: "Request", place: "Place", progress: "Progress") -> bool:
+def _pull(request: "Request", place: "Place") -> bool:
     """Pull one model and say how it went; whether it is in place now."""
     from edged.store import catalog
     from edged.store.pull import pull
@@ -89,10 +89,11 @@ def _pull(request: "Request", place: "Place", progress: "Progress") -> bool:
 
     try:
         wanted = resolve(request, catalog.load())
-        pulled = pull(wanted, place, progress)
+        with _shown() as progress:
+            pulled = pull(wanted, place, progress)
     except PullError as error:
         for line in str(error).splitlines():
-            progress.say(f"edged: {line}")
+            click.echo(f"edged: {line}", err=True)
         return False
     click.echo(_outcome(wanted.id, pulled))
     return True
@@ -128,15 +129,24 @@ def _shown() -> "Iterator[Progress]":
         return
     import rich.console
     import rich.progress as bars
+    from rich.table import Column
 
+    one_line = Column(no_wrap=True)
     columns = (
-        bars.TextColumn("{task.description}", markup=False),
-        bars.BarColumn(),
-        bars.DownloadColumn(),
-        bars.TransferSpeedColumn(),
-        bars.TimeRemainingColumn(),
+        bars.TextColumn(
+            "{task.description}",
+            markup=False,
+            table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1),
+        ),
+        bars.BarColumn(bar_width=16),
+        bars.DownloadColumn(table_column=one_line),
+        bars.TransferSpeedColumn(table_column=one_line),
+        bars.TimeRemainingColumn(compact=True, table_column=one_line),
     )
-    with bars.Progress(*columns, console=rich.console.Console(stderr=True), transient=True) as bar:
+    console = rich.console.Console(stderr=True)
+    with bars.Progress(
+        *columns, console=console, transient=True, expand=True, redirect_stdout=False, redirect_stderr=False
+    ) as bar:
         yield _Bar(bar)
 
 

@@ -18,7 +18,7 @@ from edged.store.catalog import ConvertTo, Hub, Wheels, file_of
 from edged.store.job import Job, LocalFile, Source, Url, Wanted
 from edged.store.progress import Progress
 from edged.store.receipt import Receipt
-from edged.store.work import Work, locked, open_work
+from edged.store.work import Work, forget, locked, open_work
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ def pull(wanted: Wanted, place: Place, progress: Progress) -> Pulled:
     target = place.model_dir / file_of(wanted.id)
     try:
         if (installed := _installed(wanted, target, place, progress)) is not None:
+            forget(place.model_dir, wanted.id)
             return installed
         if wanted.memory_bytes is not None:
             room.check_memory(wanted.id, wanted.memory_bytes, place.memory_bytes, place.force)

@@ -66,6 +66,19 @@ def open_work(model_dir: Path, model_id: str, about: dict[str, object]) -> Work:
     return Work(root)
 
 
+def forget(model_dir: Path, model_id: str) -> None:
+    """Remove what a pull left that died between its last rename and tidying up.
+
+    A courtesy: nothing happens while another pull is under way or where one may not write.
+    """
+    root = model_dir / FOLDER / model_id
+    if not root.exists():
+        return
+    with contextlib.suppress(OSError), (model_dir / FOLDER / LOCK).open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(root)
+
+
 def unfinished(model_dir: Path) -> dict[str, int]:
     """The models whose pull was begun and not finished, with the bytes kept for them."""
     kept = {folder.name: _received_bytes(folder) for folder in sorted((model_dir / FOLDER).glob("*/"))}

@@ -75,6 +75,16 @@ def test_a_second_pull_waits_for_the_first(tmp_path: Path) -> None:
     assert child.returncode == 0
 
 
+def test_what_is_left_of_a_finished_pull_is_forgotten_unless_a_pull_is_under_way(tmp_path: Path) -> None:
+    work.forget(tmp_path, "tiny")
+    opened = work.open_work(tmp_path, "tiny", {})
+    with work.locked(tmp_path, Recorder()):
+        work.forget(tmp_path, "tiny")
+        assert opened.root.exists()
+    work.forget(tmp_path, "tiny")
+    assert not opened.root.exists()
+
+
 def test_a_free_lock_is_taken_without_a_word(tmp_path: Path) -> None:
     progress = Recorder()
     with work.locked(tmp_path / "new" / "folder", progress):
