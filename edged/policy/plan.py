@@ -14,10 +14,11 @@ import msgspec
 from edged.config.units import format_bytes
 from edged.gguf.layout import FileSpan, prefetch_ranges, random_access_ranges
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot
-from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes, ways
+from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes
 from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
 from edged.policy.reasons import reasons, thread_reasons
 from edged.policy.refusal import refusal
+from edged.policy.timing import Timing
 from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
 
 
@@ -50,16 +51,25 @@ def _together(
             granted.append((prospect, least_bytes))
             left_bytes -= least_bytes
     extras = divided(left_bytes, [_more_bytes(prospect, least) for prospect, least in granted])
+    shares = [(prospect, least + extra) for (prospect, least), extra in zip(granted, extras, strict=True)]
+    # Settings come in steps: what one does not use of its share, the first that can use it gets.
+    unused_bytes = budget.total_bytes - sum(_way(prospect, share).need_bytes for prospect, share in shares)
     found: dict[str, LoadPlan] = {}
-    used_bytes = unused_bytes = 0
-    for (prospect, least_bytes), extra_bytes in zip(granted, extras, strict=True):
-        room_bytes = least_bytes + extra_bytes + unused_bytes
-        way = cheapest(prospect, True, room_bytes)
-        assert way is not None, "what was granted fits"
-        found[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
+    used_bytes = 0
+    for prospect, share_bytes in shares:
+        planned_bytes = _way(prospect, share_bytes).need_bytes
+        room_bytes = planned_bytes + unused_bytes
+        way = _way(prospect, room_bytes)
+        unused_bytes -= way.need_bytes - planned_bytes
         used_bytes += way.need_bytes
-        unused_bytes = room_bytes - way.need_bytes
+        found[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
     return found, used_bytes
+
+
+def _way(prospect: Prospect, room_bytes: int) -> Way:
+    way = cheapest(prospect, True, room_bytes)
+    assert way is not None, "what was granted fits"
+    return way
 
 
 def _more_bytes(prospect: Prospect, least_bytes: int) -> int:
@@ -127,11 +137,14 @@ def _load_plan(
 
 def _refused(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget) -> LoadPlan:
     why = refusal(snapshot, prospect, budget, prospect.starts)
-    smallest = min(
-        ways(msgspec.structs.replace(prospect, conflict=None), prospect.starts),
-        key=lambda way: way.need_bytes,
+    smallest = Way(
+        strategy="refused",
+        level=prospect.levels[-1],
+        paged=False,
+        timing=Timing(ready_s=None, first_answer_s=None),
+        n_shrunk=0,
     )
-    return msgspec.structs.replace(_draft(snapshot.cpu, prospect, smallest, (why,)), strategy="refused")
+    return _draft(snapshot.cpu, prospect, smallest, (why,))
 
 
 def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) -> LoadPlan:

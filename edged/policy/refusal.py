@@ -42,7 +42,7 @@ def _remedy(
     if not prospect.settings.lazy_available and _fits(
         snapshot, msgspec.structs.replace(prospect, settings=lazily), prospect.model.model, budget, at_start
     ):
-        return f"it would fit if it were loaded lazily, but {NO_LAZY_MAP}"
+        return f"it would fit if it were loaded lazily, but {NO_LAZY_MAP}; or choose a smaller {where}.file"
     usable = snapshot.memory.usable_bytes
     if budget.setting == "memory.budget":
         return f"set memory.budget to {format_bytes(need_bytes)} or more, or choose a smaller {where}.file"

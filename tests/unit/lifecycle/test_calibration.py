@@ -1,0 +1,201 @@
+"""What loads took is kept between starts, whatever state the file is in."""
+
+import logging
+from pathlib import Path
+
+import pytest
+
+from edged.lifecycle.calibration import MAX_DEVICES, MAX_LOADS, Calibration, Measurement
+from edged.policy.plan import plan
+from edged.policy.types import LoadPlan, Measured
+from tests.unit.policy.machines import machine, model, plan_one, settings
+
+LAPS = {"import_s": 0.15, "vocabulary_s": 0.2, "context_s": 0.05, "prefetch_wait_s": 1.5, "warmup_s": 0.1}
+
+
+def a_plan(name: str = "smollm2", bytes_per_s: float = 40e6) -> LoadPlan:
+    return plan_one(machine(bytes_per_s=bytes_per_s), model(name))
+
+
+def a_measurement(
+    ready_s: float = 2.3, device: str | None = "mmcblk0", size_bytes: int = 98_000_000, **laps: float
+) -> Measurement:
+    return Measurement(
+        size_bytes=size_bytes,
+        device=device,
+        ready_s=ready_s,
+        timings_s={**LAPS, **laps},
+        uncached_bytes=88_000_000,
+    )
+
+
+@pytest.fixture(name="path")
+def _path(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "calibration.json"
+
+
+def test_what_was_measured_comes_back(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement())
+    calibration.record_first_answer(a_plan(), 2.4)
+    calibration.save()
+    again = Calibration.load(path)
+    (load,) = again.loads
+    assert (load.ready_s, load.first_answer_s, load.strategy) == (2.3, 2.4, "warm")
+    assert load.predicted_ready_s == a_plan().predicted.ready_s
+    measured = again.measured()
+    assert measured == calibration.measured()
+    times = measured.models["/models/smollm2.gguf"]
+    assert (times.load_s, times.load_repacked_s, times.context_s, times.warmup_s) == (0.2, None, 0.05, 0.1)
+    assert measured.spawn_s == pytest.approx(2.3 - 0.2 - 0.05 - 1.5 - 0.1)
+    assert measured.bytes_per_s == {"mmcblk0": pytest.approx(88_000_000 / 2.2)}
+    assert [entry.name for entry in path.parent.iterdir()] == ["calibration.json"]
+
+
+def test_the_second_start_predicts_better_than_the_first(path: Path) -> None:
+    """A slow board: everything takes five times as long as the defaults say."""
+    board = machine(cached_share=1.0)
+    truth_s = 5.0
+    first = plan_one(board, model("smollm2"))
+    calibration = Calibration.load(path)
+    laps = {"import_s": 0.9, "vocabulary_s": 1.6, "context_s": 0.7, "prefetch_wait_s": 0.0, "warmup_s": 0.8}
+    calibration.record(first, a_measurement(truth_s, **laps))
+    calibration.save()
+    second = plan_one(board, model("smollm2"), measured=Calibration.load(path).measured())
+    assert first.predicted.ready_s is not None
+    assert second.predicted.ready_s is not None
+    assert abs(second.predicted.ready_s - truth_s) < 0.05
+    assert abs(first.predicted.ready_s - truth_s) > 3
+
+
+def test_a_quicker_load_counts_at_once_and_a_slower_one_a_little(path: Path) -> None:
+    calibration = Calibration.load(path)
+    for vocabulary_s, kept_s in ((1.0, 1.0), (0.2, 0.2), (1.2, 0.4)):
+        calibration.record(a_plan(), a_measurement(vocabulary_s=vocabulary_s))
+        assert calibration.measured().models["/models/smollm2.gguf"].load_s == pytest.approx(kept_s)
+    assert len(calibration.loads) == 1
+
+
+def test_repacked_loads_are_kept_apart(path: Path) -> None:
+    calibration = Calibration.load(path)
+    repacked = a_plan("gemma")
+    assert repacked.repack
+    calibration.record(repacked, a_measurement(vocabulary_s=3.0))
+    times = calibration.measured().models["/models/gemma.gguf"]
+    assert (times.load_s, times.load_repacked_s) == (None, 3.0)
+
+
+def test_times_of_several_strategies_complete_each_other(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement())
+    streamed = a_plan(bytes_per_s=2e6)
+    assert streamed.strategy == "stream"
+    laps = {name: lap for name, lap in LAPS.items() if name not in ("warmup_s", "prefetch_wait_s")}
+    calibration.record(
+        streamed,
+        Measurement(
+            size_bytes=98_000_000, device="mmcblk0", ready_s=0.5, timings_s={**laps, "vocabulary_s": 0.1}
+        ),
+    )
+    times = calibration.measured().models["/models/smollm2.gguf"]
+    assert (times.load_s, times.warmup_s) == (0.1, 0.1)
+    assert [load.strategy for load in calibration.loads] == ["warm", "stream"]
+
+
+def test_another_file_in_its_place_starts_anew(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement(vocabulary_s=0.1))
+    calibration.record(a_plan(), a_measurement(vocabulary_s=0.9, size_bytes=5))
+    assert calibration.measured().models["/models/smollm2.gguf"].load_s == 0.9
+
+
+@pytest.mark.parametrize(
+    "measurement",
+    [
+        a_measurement(device=None),
+        a_measurement(prefetch_wait_s=0.0),  # the reader was done before anybody waited for it
+        a_measurement(ready_s=0.05),
+        Measurement(size_bytes=1, device="mmcblk0", ready_s=2.0, timings_s=LAPS, uncached_bytes=4096),
+        Measurement(size_bytes=1, device="mmcblk0", ready_s=2.0, timings_s=LAPS),
+    ],
+)
+def test_no_rate_from_a_load_that_did_not_wait_for_storage(path: Path, measurement: Measurement) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), measurement)
+    assert calibration.measured().bytes_per_s == {}
+
+
+def test_implausible_times_are_not_kept(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement(float("nan"), vocabulary_s=-1.0, context_s=float("inf")))
+    calibration.record_first_answer(a_plan(), -1.0)
+    calibration.save()
+    (load,) = Calibration.load(path).loads
+    assert (load.ready_s, load.first_answer_s, load.load_s, load.context_s) == (None, None, None, None)
+
+
+def test_a_first_answer_without_a_load_is_nothing(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record_first_answer(a_plan(), 1.0)
+    assert calibration.loads == ()
+
+
+def test_it_stays_small(path: Path) -> None:
+    calibration = Calibration.load(path)
+    for number in range(MAX_LOADS + 10):
+        (found,) = plan(machine(), [model(f"m{number}", model("smollm2").header)], settings())
+        calibration.record(found, a_measurement(device=f"sd{number}"))
+    assert len(calibration.loads) == MAX_LOADS
+    assert calibration.loads[-1].path == f"/models/m{MAX_LOADS + 9}.gguf"
+    rates = calibration.measured().bytes_per_s
+    assert len(rates) == MAX_DEVICES
+    assert list(rates)[-1] == f"sd{MAX_LOADS + 9}"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"\xff\xfe",
+        b'{"version": 2}',
+        b'{"spawn_s": -1}',
+        b'{"spawn_s": 1e999}',
+        b'{"spawn_s": "soon"}',
+        b'{"bytes_per_s": {"sda": 0}}',
+        b'{"loads": [{"path": "x"}]}',
+        b"[" * 100_000,
+        b" " * (1 << 20) + b"{}",
+    ],
+)
+def test_a_damaged_file_is_replaced(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with caplog.at_level(logging.WARNING):
+        calibration = Calibration.load(path)
+    assert f"{path} is damaged and will be replaced" in caplog.text
+    assert calibration.measured() == Measured()
+    calibration.record(a_plan(), a_measurement())
+    calibration.save()
+    assert len(Calibration.load(path).loads) == 1
+
+
+def test_a_missing_file_is_nothing_to_warn_about(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert Calibration.load(path).measured() == Measured()
+    assert not caplog.records
+
+
+def test_a_file_that_cannot_be_read_or_written_is_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    calibration = Calibration.load(tmp_path)  # a folder
+    assert "cannot be read" in caplog.text
+    calibration.save()
+    assert "cannot be written" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+    in_the_way = tmp_path / "file"
+    in_the_way.write_text("")
+    caplog.clear()
+    Calibration(in_the_way / "calibration.json").save()
+    assert "cannot be written" in caplog.text

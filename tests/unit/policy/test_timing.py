@@ -1,0 +1,87 @@
+"""The arithmetic of predictions."""
+
+import msgspec
+import pytest
+
+from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.settings import levels
+from edged.policy.timing import Reading, reading_of, timing_of
+from edged.policy.types import LoadTimes, Measured, Strategy
+from tests.unit.policy.machines import machine, model, settings
+
+MODEL = model("smollm2")
+FULL = levels(MODEL, "generate", ())[0]
+# Half a second until it could answer, a tenth of a second for each batch.
+MEASURED = Measured(spawn_s=0.2, models={MODEL.path: LoadTimes(load_s=0.2, context_s=0.1, warmup_s=0.1)})
+
+
+def reading(uncached_bytes: int, bytes_per_s: float | None = 10e6) -> Reading:
+    """Faults read at half the rate of a sequential reader."""
+    return Reading(
+        wanted_bytes=100_000_000,
+        uncached_bytes=uncached_bytes,
+        cached_is_known=True,
+        bytes_per_s=bytes_per_s,
+        fault_bytes_per_s=None if bytes_per_s is None else bytes_per_s / 2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("strategy", "uncached_bytes", "ready_s", "first_answer_s"),
+    [
+        ("warm", 0, 0.6, 0.7),
+        ("warm", 3_000_000, 0.6, 0.7),  # reading hides behind starting
+        ("warm", 20_000_000, 2.1, 2.2),
+        ("locked", 20_000_000, 2.1, 2.2),
+        ("stream", 20_000_000, 0.5, 2.2),
+        ("on_demand", 20_000_000, 0.5, 2.2),
+        ("lazy", 20_000_000, 0.5, 4.7),  # nothing reads before the first request
+        ("lazy", 0, 0.5, 0.7),
+    ],
+)
+def test_timing(strategy: Strategy, uncached_bytes: int, ready_s: float, first_answer_s: float) -> None:
+    found = timing_of(MODEL, strategy, FULL, reading(uncached_bytes), settings(), MEASURED)
+    assert found.ready_s == pytest.approx(ready_s)
+    assert found.first_answer_s == pytest.approx(first_answer_s)
+
+
+def test_without_prefetch_or_lazy_map() -> None:
+    found = timing_of(MODEL, "warm", FULL, reading(20_000_000), settings(prefetch=False), MEASURED)
+    assert found.ready_s == pytest.approx(0.5 + 4.0 + 0.1)
+    # Without the lazy map llama.cpp reads all of the file before anything else.
+    found = timing_of(MODEL, "on_demand", FULL, reading(20_000_000), settings(lazy_available=False), MEASURED)
+    assert found.ready_s == pytest.approx(2.0)
+
+
+def test_an_unknown_rate_matters_only_when_something_must_be_read() -> None:
+    found = timing_of(MODEL, "warm", FULL, reading(1, None), settings(), MEASURED)
+    assert (found.ready_s, found.first_answer_s) == (None, None)
+    found = timing_of(MODEL, "stream", FULL, reading(1, None), settings(), MEASURED)
+    assert found.ready_s == pytest.approx(0.5)
+    found = timing_of(MODEL, "warm", FULL, reading(0, None), settings(), MEASURED)
+    assert found.ready_s == pytest.approx(0.6)
+
+
+def test_faults_pay_the_latency_of_every_window() -> None:
+    slow = machine(bytes_per_s=40e6)
+    storage = msgspec.structs.replace(slow.storage[0], random_latency_s=0.01, readahead_bytes=100_000)
+    found = reading_of(
+        msgspec.structs.replace(slow, storage=(storage,)), MODEL, "generate", settings(), Measured()
+    )
+    assert found.bytes_per_s == 40e6
+    assert found.fault_bytes_per_s == pytest.approx(100_000 / (0.01 + 0.0025))
+
+
+def test_nothing_is_known_of_a_file_that_was_not_probed() -> None:
+    empty: HardwareSnapshot = msgspec.structs.replace(machine(), storage=(), files=())
+    found = reading_of(empty, MODEL, "generate", settings(), Measured())
+    assert found.uncached_bytes == found.wanted_bytes > 0
+    assert (found.bytes_per_s, found.fault_bytes_per_s, found.cached_is_known) == (None, None, False)
+
+
+def test_without_the_lazy_map_the_whole_file_is_read() -> None:
+    minilm = model("minilm")
+    lazily = reading_of(machine(), minilm, "embed", settings(), Measured())
+    wholly = reading_of(machine(), minilm, "embed", settings(lazy_available=False), Measured())
+    assert wholly.wanted_bytes == minilm.header.size_bytes
+    assert lazily.wanted_bytes < wholly.wanted_bytes - 10_000_000
