@@ -164,13 +164,19 @@ install_all() {
   local target=$root
   [[ $1 == run ]] || target+="[$1]"
   step "install edged and what it needs" "check the network (pip's index and proxy settings apply) and try again" \
-    retried "$venv/bin/python" -m pip install --editable "$target"
+    install_edged "$target"
   step "check that llama.cpp starts here" "delete $cache/wheels and try again: llama.cpp is then built anew" \
     "$venv/bin/python" -c 'import llama_cpp, msgspec, systemd.daemon'
   sync -f "$venv" # a power cut must not leave a stamp over files that never reached the disk
   echo "$(stamp_of "$venv/bin/python") $1" >"$venv/edged-stamp"
   rm "$venv/edged-building"
   building=''
+}
+
+# Compiled now because a service user may not write beside the sources, and compiling takes half of a start.
+install_edged() {
+  retried "$venv/bin/python" -m pip install --editable "$1"
+  "$venv/bin/python" -m compileall -q "$root/edged"
 }
 
 # Leaves .venv marked as being built: a build that was killed is thrown away by the next run.
@@ -218,7 +224,7 @@ build_llama() {
   step "fetch llama-cpp-python $llama_version (77 MB)" "check the network and try again" retried \
     "${pip[@]}" download --no-deps --no-cache-dir --no-binary llama-cpp-python -d "$scratch" "llama-cpp-python==$llama_version"
   step "build llama.cpp for this CPU (minutes; on a small board up to an hour)" \
-    "look for the first error in $log; the build needs 1.5 GB of disk in $cache and 1 GB of memory, swap included" \
+    "look for the first error in $log; the build needs 0.5 GB of disk in $cache and 1 GB of memory, swap included" \
     "${pip[@]}" wheel -v --no-deps --no-cache-dir -w "$scratch/wheel" "$scratch"/llama_cpp_python-*.tar.gz
   sync -f "$scratch"
   mv -T "$scratch/wheel" "$1"

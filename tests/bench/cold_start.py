@@ -3,6 +3,7 @@
 Run as root: `.venv/bin/python -m tests.bench.cold_start --help`; README.md beside this file says more.
 """
 
+import compileall
 import sys
 import tempfile
 from collections import defaultdict
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import click
 
+import edged
 from edged.config.paths import model_dir
 from edged.config.schema import Config
 from tests.bench import edged_daemon, report
@@ -150,6 +152,7 @@ def main(
     found = [model for model in installed(folder) if not models or model.id in models]
     if not found:
         raise click.ClickException(f"no model in {folder}: run `edged pull minilm smollm2`")
+    compileall.compile_dir(Path(edged.__file__).parent, quiet=1)  # as install.sh does
     programs = [*(strategies or ("auto",)), _STOCK]
     cells = [Cell(*key) for key in product(found, profiles or PROFILES, programs)]
     samples, failures = run(cells, repetitions)
