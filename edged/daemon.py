@@ -3,11 +3,12 @@
 import logging
 import time
 
+from edged.config.paths import state_dir
 from edged.config.schema import Config
-from edged.lifecycle.planner import plan_models
+from edged.lifecycle.calibration import Calibration
+from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.record import Record
-from edged.policy.types import Measured
 from edged.service.bind import bind
 from edged.service.journal import configure
 from edged.service.notify import notify
@@ -37,8 +38,14 @@ def run(config: Config) -> None:
 
 def _start(config: Config, server: Server) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
-    record = Record()
-    pool = Pool(config, lambda: plan_models(config, Measured()), record)
+    record = Record(Calibration.load(state_dir(config) / "calibration.json"))
+
+    def plan() -> Planned:
+        planned = plan_models(config, record.measured())
+        record.planned_on(planned.snapshot)
+        return planned
+
+    pool = Pool(config, plan, record)
     pool.start()
     try:
         from edged.api.app import create_app

@@ -87,7 +87,7 @@ class Api:
             problem = "is missing" if model is None else "is not a string"
             raise InvalidRequest(f"model: {problem}; {which}", "model")
         status = self.pool.status(model)
-        if status.kind != kind:
+        if status.kind not in (kind, None):  # of an unknown kind: its load says what is wrong
             what = "makes embeddings (/v1/embeddings)" if status.kind == "embed" else "generates text"
             raise InvalidRequest(f"model: {model} {what}; {which}", "model")
         return model

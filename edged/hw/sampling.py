@@ -53,26 +53,9 @@ def sample(path: Path, uncached: Sequence[Run], budget_s: float, samples: Sample
         with mmap.mmap(-1, _LARGEST_READ_BYTES) as memory, memoryview(memory) as buffer:
             stop = time.perf_counter() + min(budget_s, MOST_SECONDS)
             _random(file, runs, buffer, samples)
-            _sequential(file, tail_first(runs, size_bytes), buffer, stop, samples)
+            _sequential(file, runs, buffer, stop, samples)
     finally:
         os.close(file)
-
-
-def tail_first(runs: Sequence[Run], size_bytes: int) -> list[Run]:
-    """Runs in the order in which to read them: from five eighths of the file on, then the front.
-
-    In the front of a model file lie the vocabulary and the token table, half of a small encoder, of which
-    a request needs a few rows only: reading it would be in vain. Every layer behind it is needed.
-    """
-    cut = size_bytes * 5 // 8 // _LARGEST_READ_BYTES * _LARGEST_READ_BYTES
-    front, tail = [], []
-    for run in runs:
-        end = run.offset + run.length
-        if end > cut:
-            tail.append(Run(max(run.offset, cut), end - max(run.offset, cut)))
-        if run.offset < cut:
-            front.append(Run(run.offset, min(end, cut) - run.offset))
-    return tail + front
 
 
 def random_offsets(runs: Sequence[Run], count: int) -> Iterator[int]:

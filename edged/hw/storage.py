@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from edged.hw.deadline import results_until
 from edged.hw.device import Device, device_of
 from edged.hw.mounts import Mount, mount_of, parse_mountinfo
 from edged.hw.rate import random_latency_s, sequential_bytes_per_s
-from edged.hw.residency import Residency, residency
+from edged.hw.residency import Residency, Run, residency
 from edged.hw.sampling import Samples, sample
 from edged.hw.snapshot import FileFacts, StorageFacts
 
@@ -36,29 +36,34 @@ class Looked(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def storage_facts(
-    paths: Sequence[str], deadline: float, proc: Path = Path("/proc"), sys: Path = Path("/sys")
+    paths: Sequence[str],
+    deadline: float,
+    wanted: Mapping[str, Sequence[Run]] | None = None,
+    proc: Path = Path("/proc"),
+    sys: Path = Path("/sys"),
 ) -> tuple[tuple[StorageFacts, ...], tuple[FileFacts, ...]]:
     """The facts of model files and of what holds them, until `deadline` (of time.monotonic()).
 
-    Each device is measured once, by the file with the most uncached bytes. A path that does not exist yet
-    counts for the storage it would lie on; a folder as well, and it has no FileFacts. Never raises.
+    Each device is measured once, by the file with the most uncached bytes; of a file in `wanted` only those
+    count and are read. A path that does not exist yet counts for the storage it would lie on; a folder as
+    well, and it has no FileFacts. Never raises.
     """
     start = time.monotonic()
     mounts = parse_mountinfo(text.read(proc / "self" / "mountinfo") or "")
     looking_until = start + (deadline - start) * _LOOKING_SHARE
-    wanted = dict.fromkeys(paths)
+    asked = dict.fromkeys(paths)
     looked = results_until(
-        looking_until, {path: partial(_look, Path(path), mounts, sys, looking_until) for path in wanted}
+        looking_until, {path: partial(_look, Path(path), mounts, sys, looking_until) for path in asked}
     )
     by_device: dict[str, dict[str, Looked]] = {}
-    for path in (path for path in wanted if path in looked):
+    for path in (path for path in asked if path in looked):
         by_device.setdefault(looked[path].device.key, {})[path] = looked[path]
-    samples = _measure(by_device, deadline)
+    samples = _measure(by_device, wanted or {}, deadline)
     storage = tuple(_storage(group, samples.get(key)) for key, group in by_device.items())
     path_of = {key: facts.path for key, facts in zip(by_device, storage, strict=True)}
     files = tuple(
         _file(path, looked.get(path), samples, path_of)
-        for path in wanted
+        for path in asked
         if path not in looked or not looked[path].is_folder
     )
     return storage, files
@@ -108,28 +113,43 @@ def _existing(path: Path) -> Path:
     raise FileNotFoundError(str(path))
 
 
-def _measure(by_device: dict[str, dict[str, Looked]], deadline: float) -> dict[str, tuple[str, Samples]]:
+def _measure(
+    by_device: dict[str, dict[str, Looked]], wanted: Mapping[str, Sequence[Run]], deadline: float
+) -> dict[str, tuple[str, Samples]]:
     """Measure each device through one of its files; the samples there are when the time is up."""
-    chosen = {key: path for key, group in by_device.items() if (path := _choose(group)) is not None}
+    chosen = {key: path for key, group in by_device.items() if (path := _choose(group, wanted)) is not None}
     samples = {key: (path, Samples()) for key, path in chosen.items()}
     budget_s = deadline - _MARGIN_S - time.monotonic()
     if budget_s > 0:
         calls = {}
         for key, (path, into) in samples.items():
-            resident = by_device[key][path].resident
-            runs = resident.uncached if resident else ()
+            runs = _to_read(by_device[key][path].resident, wanted.get(path))
             calls[key] = partial(sample, Path(path), runs, budget_s, into)
         results_until(deadline - _MARGIN_S, calls)
     return samples
 
 
-def _choose(group: dict[str, Looked]) -> str | None:
+def _to_read(resident: Residency | None, wanted: Sequence[Run] | None) -> list[Run]:
+    """What is not cached and wanted; None wants everything."""
+    uncached = resident.uncached if resident else ()
+    if wanted is None:
+        return list(uncached)
+    shared = []
+    for piece in wanted:
+        for run in uncached:
+            begin = max(piece.offset, run.offset)
+            end = min(piece.offset + piece.length, run.offset + run.length)
+            if begin < end:
+                shared.append(Run(begin, end - begin))
+    return shared
+
+
+def _choose(group: dict[str, Looked], wanted: Mapping[str, Sequence[Run]]) -> str | None:
     """The file to measure by: the one with the most uncached bytes, of equal ones the largest."""
 
     def worth(path: str) -> tuple[int, int]:
-        resident = group[path].resident
-        uncached = sum(run.length for run in resident.uncached) if resident else 0
-        return uncached, group[path].size_bytes or 0
+        runs = _to_read(group[path].resident, wanted.get(path))
+        return sum(run.length for run in runs), group[path].size_bytes or 0
 
     files = [
         path

@@ -55,6 +55,7 @@ class RunnerHandle:
         self._pending: dict[int, Pending] = {}
         self._last_request = 0
         self._began_s = 0.0
+        self._unasked_s = 0.0  # how long the model had been ready before anybody asked
         self._crashes = 0
         self._load_failed = False
         self._retry_at_s = 0.0
@@ -155,6 +156,8 @@ class RunnerHandle:
             process = self._process
             if process is None or self._status.state != "ready":
                 raise Unavailable(why_not_ready(self._status), 1.0)
+            if self._status.measured_first_answer_s is None and not self._pending:
+                self._unasked_s = time.monotonic() - self._began_s - (self._status.measured_ready_s or 0.0)
             self._last_request += 1
             pending = Pending(self._last_request)
             self._pending[pending.request] = pending
@@ -274,11 +277,15 @@ class RunnerHandle:
                 answer, protocol.TokenEvent | protocol.Embeddings
             )
             if first:
-                self._set(measured_first_answer_s=time.monotonic() - self._began_s)
+                self._set(measured_first_answer_s=self._first_answer_s())
         if pending is not None:
             pending.put(answer)
         if first and self._status.measured_first_answer_s is not None:
             self._observer.first_answer(self.plan, self._status.measured_first_answer_s)
+
+    def _first_answer_s(self) -> float:
+        """Since the load began, less the time in which nobody asked."""
+        return time.monotonic() - self._began_s - self._unasked_s
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._changed:

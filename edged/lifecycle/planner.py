@@ -8,10 +8,13 @@ from edged.config.paths import model_path
 from edged.config.schema import Config
 from edged.errors import ModelFileError
 from edged.gguf.header import read_header
+from edged.gguf.layout import prefetch_ranges
 from edged.hw.probe import probe
+from edged.hw.residency import Run
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.process import lazy_map_library
 from edged.policy.plan import plan
+from edged.policy.settings import kind_of
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 
 
@@ -26,7 +29,9 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 def plan_models(config: Config, measured: Measured) -> Planned:
     """Measure this machine and plan every configured model; a file that cannot be read is a problem."""
     inputs, problems = _inputs(config)
-    snapshot = probe([str(model_path(config, model)) for model in config.models])
+    wanted = {model.path: prefetch_ranges(model.header, kind_of(model)) for model in inputs}
+    runs = {path: [Run(span.offset, span.length) for span in spans] for path, spans in wanted.items()}
+    snapshot = probe([str(model_path(config, model)) for model in config.models], runs)
     settings = PlanSettings(
         memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
     )

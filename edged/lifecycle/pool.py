@@ -74,7 +74,7 @@ class Pool:
         return ModelStatus(
             model=model,
             state="failed",
-            kind="embed" if settings.kind == "embed" else "generate",
+            kind=None if settings.kind == "auto" else settings.kind,
             strategy="refused",
             load_at_start=settings.preload,
             reason=self._problems[model],

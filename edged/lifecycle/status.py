@@ -14,7 +14,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     state: State
-    kind: Literal["generate", "embed"]
+    kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
     phase: str | None = None  # while loading: prefetch, vocabulary, context, warmup

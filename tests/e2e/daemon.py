@@ -36,7 +36,12 @@ class Daemon:
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        self.port = int(self.wait_for_line("edged: listening on ").rsplit(":", 1)[1])
+        try:
+            self.port = int(self.wait_for_line("edged: listening on ").rsplit(":", 1)[1])
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
 
     def _read(self) -> None:
         assert self.process.stdout is not None

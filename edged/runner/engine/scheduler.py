@@ -74,12 +74,15 @@ class Scheduler:
         return not self.waiting and not self.running
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence. Raises QueueFull; a single prompt of any length is let in when nothing waits."""
-        queued = len(self.waiting)
-        too_many = queued >= self._limits.max_queue_requests
+        """Queue a sequence, beyond those that free slots are about to take.
+
+        Raises QueueFull; a prompt of any length is let in where nothing waits.
+        """
+        queued = len(self.waiting) - (self._limits.n_slots - len(self.running))
         tokens = self.queued_tokens
-        if too_many or (queued and tokens + len(sequence.tokens) > self._limits.max_queue_tokens):
-            raise QueueFull(queued, tokens)
+        too_long = tokens + len(sequence.tokens) > self._limits.max_queue_tokens
+        if queued >= self._limits.max_queue_requests or (queued > 0 and too_long):
+            raise QueueFull(len(self.waiting), tokens)
         self.waiting.append(sequence)
 
     def admit(self) -> Iterator[Sequence]:

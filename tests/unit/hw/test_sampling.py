@@ -1,16 +1,14 @@
 import os
 import time
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.hw import sampling
 from edged.hw.residency import Residency, Run, residency
-from edged.hw.sampling import Samples, random_offsets, sample, tail_first
+from edged.hw.sampling import Samples, random_offsets, sample
 
 MIB = 1 << 20
 
@@ -37,19 +35,6 @@ def test_reads_what_is_uncached_and_leaves_it_cached(cold_file: Callable[[str, i
     assert len(samples.latencies) > 0
     assert measured > 0
     assert after.cached_share - before.cached_share == pytest.approx(measured, abs=0.02)
-
-
-def test_reads_the_tail_before_the_token_table(
-    cold_file: Callable[[str, int], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = cold_file("model.gguf", 16 * MIB)
-    monkeypatch.setattr(sampling, "MOST_BYTES", 4 * MIB)
-
-    sample(path, look(path).uncached, 0.25, Samples())
-
-    left = look(path).uncached
-    assert sum(run.length for run in left if run.offset < 10 * MIB) > 9 * MIB
-    assert all(run.offset + run.length <= 10 * MIB or run.offset >= 10 * MIB for run in left)
 
 
 def test_a_cached_file_is_read_past_the_cache(cold_file: Callable[[str, int], Path]) -> None:
@@ -93,18 +78,6 @@ runs = st.lists(st.tuples(st.integers(1, 100), st.integers(16, 5000)), max_size=
         for i in range(len(pairs))
     ]
 )
-
-
-@given(runs)
-def test_tail_first_keeps_every_byte_once(before: list[Run]) -> None:
-    size = before[-1].offset + before[-1].length if before else 0
-
-    after = tail_first(before, size)
-
-    assert sum(run.length for run in after) == sum(run.length for run in before)
-    pieces = sorted((run.offset, run.length) for run in after)
-    assert all(a[0] + a[1] <= b[0] for a, b in pairwise(pieces))
-    assert all(any(r.offset <= o and o + n <= r.offset + r.length for r in before) for o, n in pieces)
 
 
 @given(runs)

@@ -9,7 +9,7 @@ import pytest
 from edged.hw import storage as module
 from edged.hw.device import Device
 from edged.hw.rate import TimedRead
-from edged.hw.residency import Run
+from edged.hw.residency import Run, residency
 from edged.hw.sampling import Samples
 from edged.hw.snapshot import FileFacts
 from edged.hw.storage import storage_facts
@@ -183,3 +183,14 @@ def test_what_was_measured_counts_when_the_device_is_too_slow_to_finish(
 
     assert storage.sequential_bytes_per_s == MIB / 0.5
     assert storage.random_latency_s is None
+
+
+def test_of_a_wanted_file_only_the_wanted_bytes_are_read(cold_file: Callable[[str, int], Path]) -> None:
+    path = cold_file("model.gguf", 40 * MIB)
+    wanted = [Run(8 * MIB, 16 * MIB)]
+    storage_facts([str(path)], soon(), {str(path): wanted})
+    with path.open("rb") as file:
+        resident = residency(file.fileno(), soon())
+    assert resident is not None
+    assert resident.cached_share < 0.5
+    assert any(run.offset <= 30 * MIB < run.offset + run.length for run in resident.uncached)

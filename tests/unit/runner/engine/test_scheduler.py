@@ -136,15 +136,16 @@ def test_reset_drops_the_cells() -> None:
 
 
 def test_the_queue_refuses_by_requests_and_by_tokens_but_never_a_lone_request() -> None:
-    scheduler = _scheduler()
-    scheduler.add(_sequence(1, list(range(50))))  # longer than max_queue_tokens, but alone
+    scheduler = _scheduler(n_slots=1)
+    scheduler.add(_sequence(1, [1]))  # the free slot's
+    scheduler.add(_sequence(2, list(range(50))))  # longer than max_queue_tokens, but alone
     with pytest.raises(QueueFull):
-        scheduler.add(_sequence(2, [1]))
+        scheduler.add(_sequence(3, [1]))
     small = _scheduler()
-    for number in range(3):
+    for number in range(5):  # two for the free slots, three in the queue
         small.add(_sequence(number, [1]))
-    with pytest.raises(QueueFull, match="3 requests"):
-        small.add(_sequence(4, [1]))
+    with pytest.raises(QueueFull, match="5 requests"):
+        small.add(_sequence(6, [1]))
 
 
 def test_cancel_frees_the_sampler_once_wherever_the_sequence_is() -> None:

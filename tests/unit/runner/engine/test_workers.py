@@ -168,11 +168,11 @@ def test_an_abandoned_request_leaves_nothing_to_the_next() -> None:
 def test_a_full_queue_says_when_to_come_back() -> None:
     sent: list[FromRunner] = []
     worker = _worker(CountingDecoder(), sent)
-    for number in range(3):
+    for number in range(5):
         worker.add(_sequence(number, [5]))
     rejected = sent[-1]
     assert isinstance(rejected, Rejected)
-    assert (rejected.id, rejected.kind) == (2, "full")
+    assert (rejected.id, rejected.kind) == (4, "full")
     assert rejected.retry_after_s >= 1
 
 
