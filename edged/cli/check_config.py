@@ -20,8 +20,9 @@ def command(file: Path | None, overrides: tuple[str, ...]) -> None:
     """
     file = file or standard_file()
     config = load(file, overrides)
+    folders = f"models in {paths.model_dir(config)}, state in {paths.state_dir(config)}"
     models = ", ".join(config.models) or "no models"
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
     click.echo(f"{file}: OK: serves {models} on {host}:{server.port}, access {config.access.mode}")
-    click.echo(f"models in {paths.model_dir(config)}, state in {paths.state_dir(config)}")
+    click.echo(folders)

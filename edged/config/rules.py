@@ -67,7 +67,7 @@ def _access(access: Access) -> Iterator[Finding]:
                 "a key travels in an HTTP header: only printable ASCII characters without spaces",
             )
     for index, host in enumerate(access.hosts):
-        if any(character in host for character in "/ @?#"):
+        if any(character in host for character in "/: @?#"):
             yield (f"access.hosts[{index}]",), f'expected a bare host name such as edge.local, got "{host}"'
 
 

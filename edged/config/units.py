@@ -1,6 +1,5 @@
 """Sizes and durations as people write them: `512MiB`, `10m`."""
 
-import math
 import re
 from typing import Any
 
@@ -27,14 +26,15 @@ SIZE_TEXT_PATTERN = rf"{SIZE_PATTERN}|{WHOLE_NUMBER_PATTERN}"
 
 
 def parse_bytes(text: str) -> int | None:
-    """A size in bytes, or None when the text is no size or no whole number of bytes."""
+    """A size in bytes, rounded to whole ones; None when the text is no size."""
     if re.fullmatch(WHOLE_NUMBER_PATTERN, text):
         return int(text)
     if not re.fullmatch(SIZE_PATTERN, text):
         return None
     number, unit = _split(text)
-    value = number * SIZE_UNITS_BYTES[unit]
-    return round(value) if math.isclose(value, round(value), abs_tol=1e-6) else None
+    if unit == "B" and not number.is_integer():
+        return None
+    return round(number * SIZE_UNITS_BYTES[unit])
 
 
 def parse_seconds(text: str) -> float | None:

@@ -120,9 +120,9 @@ def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int |
 def _unshrunk(prospect: Prospect, way: Way, room_bytes: int) -> Way:
     """Take back what proved needless: the last step alone may have saved enough.
 
-    Not where `auto` came down to paging, since the file uses all the room that is left.
+    Not where the choice came down to paging, since the file uses all the room that is left.
     """
-    if prospect.kind == "embed" or (way.paged and prospect.model.model.strategy == "auto"):
+    if prospect.kind == "embed" or (way.paged and prospect.model.model.strategy != "lazy"):
         return way
     full = prospect.levels[0].settings
     while True:

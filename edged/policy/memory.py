@@ -16,7 +16,6 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
 
     total_bytes: int
     origin: str
-    setting: str = "memory.reserve"  # the one that limits it
     is_known: bool = True
 
     @property
@@ -31,13 +30,13 @@ def budget_of(facts: MemoryFacts, memory: Memory) -> Budget:
     if usable is None:
         if memory.budget == "auto":
             return Budget(total_bytes=UNLIMITED_BYTES, origin="available memory is unknown", is_known=False)
-        return Budget(total_bytes=memory.budget, origin="memory.budget", setting="memory.budget")
+        return Budget(total_bytes=memory.budget, origin="memory.budget")
     there = max(0, usable - memory.reserve)
     origin = f"{format_bytes(usable)} available, {format_bytes(memory.reserve)} in reserve"
     if memory.budget == "auto":
         return Budget(total_bytes=there, origin=origin)
     if memory.budget <= there:
-        return Budget(total_bytes=memory.budget, origin="memory.budget", setting="memory.budget")
+        return Budget(total_bytes=memory.budget, origin="memory.budget")
     return Budget(
         total_bytes=there, origin=f"memory.budget is {format_bytes(memory.budget)}, but only {origin}"
     )

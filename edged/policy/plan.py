@@ -51,19 +51,19 @@ def _together(
             granted.append((prospect, least_bytes))
             left_bytes -= least_bytes
     extras = divided(left_bytes, [_more_bytes(prospect, least) for prospect, least in granted])
-    shares = [(prospect, least + extra) for (prospect, least), extra in zip(granted, extras, strict=True)]
+    shared = [
+        (prospect, _way(prospect, least_bytes + extra_bytes).need_bytes)
+        for (prospect, least_bytes), extra_bytes in zip(granted, extras, strict=True)
+    ]
     # Settings come in steps: what one does not use of its share, the first that can use it gets.
-    unused_bytes = budget.total_bytes - sum(_way(prospect, share).need_bytes for prospect, share in shares)
+    unused_bytes = budget.total_bytes - sum(need_bytes for _, need_bytes in shared)
     found: dict[str, LoadPlan] = {}
-    used_bytes = 0
-    for prospect, share_bytes in shares:
-        planned_bytes = _way(prospect, share_bytes).need_bytes
-        room_bytes = planned_bytes + unused_bytes
+    for prospect, need_bytes in shared:
+        room_bytes = need_bytes + unused_bytes
         way = _way(prospect, room_bytes)
-        unused_bytes -= way.need_bytes - planned_bytes
-        used_bytes += way.need_bytes
+        unused_bytes = room_bytes - way.need_bytes
         found[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
-    return found, used_bytes
+    return found, budget.total_bytes - unused_bytes
 
 
 def _way(prospect: Prospect, room_bytes: int) -> Way:

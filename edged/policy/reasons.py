@@ -55,7 +55,7 @@ def _strategy(prospect: Prospect, way: Way, at_start: bool) -> str:
     reads = reading_text(prospect)
     if way.strategy in ("warm", "locked"):
         return _warm(prospect, way, at_start)
-    if way.paged and model.strategy == "auto":
+    if way.paged and model.strategy != "lazy":
         return (
             f"even with the smallest settings there is no room for all {_file(way)} of weights beside "
             f"{_anon(way)} of anonymous memory: pages come as they are touched and may be dropped again"

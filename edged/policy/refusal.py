@@ -5,15 +5,16 @@ from typing import Any
 
 import msgspec
 
-from edged.config.schema import Model
+from edged.config.schema import Memory, Model
 from edged.config.units import format_bytes
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.choice import NO_LAZY_MAP, Prospect, cheapest, prospect_of, ways
-from edged.policy.memory import UNLIMITED_BYTES, Budget
+from edged.policy.memory import Budget
 from edged.policy.types import ModelInput
 
 _FIXABLE = ("strategy", "repack", "n_ubatch", "n_batch", "n_seq_max", "type_k", "type_v", "n_ctx")
 _SMALL_CONTEXT = 128
+_MIB = 1 << 20
 
 
 def refusal(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, at_start: bool) -> str:
@@ -43,15 +44,24 @@ def _remedy(
         snapshot, msgspec.structs.replace(prospect, settings=lazily), prospect.model.model, budget, at_start
     ):
         return f"it would fit if it were loaded lazily, but {NO_LAZY_MAP}; or choose a smaller {where}.file"
-    usable = snapshot.memory.usable_bytes
-    if budget.setting == "memory.budget":
-        return f"set memory.budget to {format_bytes(need_bytes)} or more, or choose a smaller {where}.file"
-    if usable is not None and need_bytes <= usable:
+    memory = _memory_remedy(snapshot.memory.usable_bytes, prospect.settings.memory, need_bytes)
+    if memory is None:
         return (
-            f"set memory.reserve to {format_bytes(usable - need_bytes)} or less, "
-            f"or choose a smaller {where}.file"
+            f"no setting makes it fit on this machine: choose a smaller model or quantization as {where}.file"
         )
-    return f"no setting makes it fit on this machine: choose a smaller model or quantization as {where}.file"
+    return f"set {memory}, or choose a smaller {where}.file"
+
+
+def _memory_remedy(usable_bytes: int | None, memory: Memory, need_bytes: int) -> str | None:
+    """The settings for all models that would leave enough, rounded so that they really do."""
+    if usable_bytes is not None and need_bytes > usable_bytes:
+        return None
+    found = []
+    if memory.budget != "auto" and memory.budget < need_bytes:
+        found.append(f"memory.budget to {-(-need_bytes // _MIB)}MiB or more")
+    if usable_bytes is not None and memory.reserve > usable_bytes - need_bytes:
+        found.append(f"memory.reserve to {(usable_bytes - need_bytes) // _MIB}MiB or less")
+    return " and ".join(found)
 
 
 def _variants(model: Model) -> Iterator[tuple[tuple[str, ...], Model]]:
@@ -78,5 +88,4 @@ def _fits(
 ) -> bool:
     model = ModelInput(id=prospect.model.id, model=changed, header=prospect.model.header)
     other = prospect_of(snapshot, model, prospect.settings, prospect.measured)
-    limit_bytes = min(budget.total_bytes, UNLIMITED_BYTES)
-    return other.conflict is None and cheapest(other, at_start, limit_bytes) is not None
+    return other.conflict is None and cheapest(other, at_start, budget.total_bytes) is not None

@@ -19,6 +19,7 @@ EMBED_N_SEQ_MAX = 16
 N_BATCH = 512
 MAX_N_BATCH = 8192  # the most that the configuration allows; an encoder's n_ctx cannot be larger
 MIN_N_UBATCH = 64
+_MAX_CELLS = 1 << 30  # llama.cpp counts the cells of all sequences in 32 bits
 _QUANTIZED_BLOCK = 32  # llama.cpp quantizes a head's cells in blocks of 32 values
 
 
@@ -79,6 +80,11 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
             f"repacking reads all weights first, which contradicts strategy {fixed.strategy}: "
             f"set {where}.repack to false"
         )
+    if (
+        fixed.n_ctx != "auto"
+        and fixed.n_ctx * (fixed.n_seq_max if fixed.n_seq_max != "auto" else 1) > _MAX_CELLS
+    ):
+        return f"n_ctx {fixed.n_ctx} is more than llama.cpp can count: set {where}.n_ctx lower"
     for key, width in (("type_k", header.key_length), ("type_v", header.value_length)):
         if kind == "generate" and getattr(fixed, key) in ("q8_0", "q4_0") and width % _QUANTIZED_BLOCK:
             return (

@@ -133,6 +133,7 @@ def test_all_problems_are_reported_at_once(write: Write) -> None:
         ("access: {hosts: {a: b}}", "access.hosts: expected a list, got a mapping"),
         ("access: {hosts: [[a]]}", "access.hosts[0]: expected text, got a list"),
         ("access: {hosts: [http://a]}", "access.hosts[0]: expected a bare host name"),
+        ("access: {hosts: ['a:8080']}", "access.hosts[0]: expected a bare host name"),
         ("models: {Big: {file: a}}", "models.Big: a name has lower-case letters"),
         ("models: {../x: {file: a}}", "models.../x: a name has lower-case letters"),
         ('models: {"a\\nb": {file: a}}', 'models."a\\nb": a name has lower-case letters'),

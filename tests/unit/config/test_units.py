@@ -21,6 +21,7 @@ from edged.config.schema import Bytes, Seconds
         ("7B", 7),
         ("0.1kB", 100),
         ("1.1MB", 1_100_000),
+        ("71.4 MiB", 74_868_326),
         ("0.3B", None),
         ("512M", None),
         ("512mib", None),

@@ -59,7 +59,9 @@ def test_the_second_start_predicts_better_than_the_first(path: Path) -> None:
     first = plan_one(board, model("smollm2"))
     calibration = Calibration.load(path)
     laps = {"import_s": 0.9, "vocabulary_s": 1.6, "context_s": 0.7, "prefetch_wait_s": 0.0, "warmup_s": 0.8}
-    calibration.record(first, a_measurement(truth_s, **laps))
+    calibration.record(
+        first, Measurement(size_bytes=1, device="mmcblk0", ready_s=truth_s, timings_s=laps, uncached_bytes=0)
+    )
     calibration.save()
     second = plan_one(board, model("smollm2"), measured=Calibration.load(path).measured())
     assert first.predicted.ready_s is not None

@@ -1,5 +1,6 @@
 """What is planned in cases that a person can check by hand, and how it is explained."""
 
+import re
 from typing import Any
 
 import pytest
@@ -131,11 +132,24 @@ def test_a_refusal_names_the_setting_that_stands_in_the_way() -> None:
     assert "set models.smollm2.strategy to auto and models.smollm2." in said(both)
     least = plan_one(machine(available_bytes=180 * MIB), model("smollm2", n_ctx_min=8000))
     assert "set models.smollm2.n_ctx_min to 128, and it fits" in said(least)
-    budget = plan_one(machine(), model("gemma"), settings(budget=Bytes(30 * MIB)))
-    assert "set memory.budget to " in said(budget)
     nothing = plan_one(machine(available_bytes=20 * MIB), model("gemma"))
     assert "no setting makes it fit on this machine" in said(nothing)
     assert "models.gemma.file" in said(nothing)
+
+
+def test_the_memory_settings_that_a_refusal_names_are_enough() -> None:
+    for available, memory in (
+        (150 * MIB, {}),
+        (8 * GIB, {"budget": Bytes(30 * MIB)}),
+        (150 * MIB, {"budget": Bytes(30 * MIB), "reserve": Bytes(100 * MIB)}),
+        (None, {"budget": Bytes(30 * MIB)}),
+    ):
+        refused = plan_one(machine(available), model("gemma"), settings(**memory))
+        assert refused.strategy == "refused"
+        named = re.findall(r"memory\.(budget|reserve) to (\d+)MiB", said(refused))
+        assert named
+        remedy = {**memory, **{name: Bytes(int(size) * MIB) for name, size in named}}
+        assert plan_one(machine(available), model("gemma"), settings(**remedy)).strategy == "lazy"
 
 
 def test_two_models_share_the_memory() -> None:
@@ -182,6 +196,12 @@ def test_not_preloaded_is_on_demand() -> None:
         assert found.prefetch
     warm = plan_one(machine(), model("smollm2", preload=False, strategy="warm"))
     assert (warm.strategy, warm.load_at_start) == ("warm", False)
+
+
+def test_on_demand_pages_where_the_file_does_not_fit() -> None:
+    found = plan_one(machine(available_bytes=230 * MIB), model("smollm2", strategy="on_demand"))
+    assert (found.strategy, found.prefetch) == ("on_demand", ())
+    assert "there is no room for all" in said(found)
 
 
 def test_repacking_is_on_where_it_fits_and_does_not_delay_the_start() -> None:
@@ -293,6 +313,7 @@ def test_too_many_threads_are_kept_and_said() -> None:
             {"kind": "embed"},
             "no way to pool vectors, so it gives none: set models.smollm2.kind to gen",
         ),
+        ("smollm2", {"n_ctx": 10**12}, "more than llama.cpp can count: set models.smollm2.n_ctx lower"),
         ("smollm2", {"strategy": "lazy", "repack": True}, "set models.smollm2.repack to false"),
     ],
 )

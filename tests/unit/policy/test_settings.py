@@ -1,5 +1,6 @@
 """Which settings a model starts from, and in which order they shrink."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ def changes(found: tuple[Level, ...]) -> list[str]:
             for name in Settings.__struct_fields__
             if getattr(before.settings, name) != getattr(after.settings, name)
         )
-        for before, after in zip(found, found[1:], strict=False)
+        for before, after in itertools.pairwise(found)
     ]
 
 
@@ -37,7 +38,7 @@ def test_the_order_of_shrinking() -> None:
 @pytest.mark.parametrize("name", ["gemma", "smollm2", "minilm"])
 def test_every_step_saves(name: str) -> None:
     found = levels_of(name)
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in itertools.pairwise(found):
         if before.settings.repack == after.settings.repack:
             assert after.resident_bytes < before.resident_bytes
 
