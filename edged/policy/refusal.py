@@ -46,9 +46,7 @@ def _remedy(
         return f"it would fit if it were loaded lazily, but {NO_LAZY_MAP}; or choose a smaller {where}.file"
     memory = _memory_remedy(snapshot.memory.usable_bytes, prospect.settings.memory, need_bytes)
     if memory is None:
-        return (
-            f"no setting makes it fit on this machine: choose a smaller model or quantization as {where}.file"
-        )
+        return f"no setting makes it fit on this machine: choose a smaller model as {where}.file"
     return f"set {memory}, or choose a smaller {where}.file"
 
 

@@ -80,11 +80,12 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
             f"repacking reads all weights first, which contradicts strategy {fixed.strategy}: "
             f"set {where}.repack to false"
         )
-    if (
-        fixed.n_ctx != "auto"
-        and fixed.n_ctx * (fixed.n_seq_max if fixed.n_seq_max != "auto" else 1) > _MAX_CELLS
-    ):
-        return f"n_ctx {fixed.n_ctx} is more than llama.cpp can count: set {where}.n_ctx lower"
+    wanted = _defaults(model, kind)
+    if wanted.n_ctx * wanted.n_seq_max > _MAX_CELLS:
+        return (
+            f"n_ctx {wanted.n_ctx} for each of {wanted.n_seq_max} sequences is more than llama.cpp can "
+            f"count: set {where}.n_ctx lower"
+        )
     for key, width in (("type_k", header.key_length), ("type_v", header.value_length)):
         if kind == "generate" and getattr(fixed, key) in ("q8_0", "q4_0") and width % _QUANTIZED_BLOCK:
             return (
