@@ -33,6 +33,9 @@ _PLAIN_LINE_EVERY_S = 5.0
 @click.option("--name", "model_id", help="The id to give the model: its file becomes ID.gguf.")
 @click.option("--sha256", help="The hash that the file (of a path or an address) must have.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The configuration file.")
+@click.option(
+    "--verify/--no-verify", default=True, help="Hash what is there already, or trust its size and time."
+)
 def command(
     names: tuple[str, ...],
     force: bool,
@@ -40,6 +43,7 @@ def command(
     model_id: str | None,
     sha256: str | None,
     config_file: Path | None,
+    verify: bool,
 ) -> None:
     """Fetch models into the model directory.
 
@@ -51,7 +55,7 @@ def command(
     if len(names) > 1 and (model_id or sha256):
         raise click.UsageError("--name and --sha256 are about one model: pull it alone")
     requests = [Request(name, model_id, sha256, weights) for name in names]
-    place = _place(config_file, force)
+    place = _place(config_file, force, verify)
     try:
         with _terminable():
             failures = [request for request in requests if not _pull(request, place)]
@@ -72,13 +76,13 @@ def model_directory(config_file: Path | None) -> Path:
     return paths.model_dir(load.load(config_file))
 
 
-def _place(config_file: Path | None, force: bool) -> "Place":
+def _place(config_file: Path | None, force: bool, verify: bool) -> "Place":
     from edged.hw.memory import memory_facts
     from edged.store.pull import Place
 
     facts = memory_facts()
     known = [size for size in (facts.total_bytes, facts.cgroup_limit_bytes) if size is not None]
-    return Place(model_directory(config_file), min(known, default=None), force)
+    return Place(model_directory(config_file), min(known, default=None), force, verify)
 
 
 def _pull(request: "Request", place: "Place") -> bool:

@@ -176,7 +176,7 @@ def test_run_sets_up_pulls_and_serves_with_the_arguments(machine: Machine) -> No
         "install",
     ]
     assert calls[-2:] == [
-        f"edged pull --config {machine.clone}/config/edged.yaml minilm smollm2",
+        f"edged pull --no-verify --config {machine.clone}/config/edged.yaml minilm smollm2",
         f"edged run --config {machine.clone}/config/edged.yaml --port 0",
     ]
 

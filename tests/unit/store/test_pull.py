@@ -74,6 +74,20 @@ def test_a_damaged_model_is_repaired(
     assert any("has changed since it was pulled" in line for line in progress.lines)
 
 
+def test_without_verifying_only_size_and_time_are_looked_at(
+    place: Place, source: LocalFile, model: bytes, progress: Recorder
+) -> None:
+    trusting = dataclasses.replace(place, verify=False)
+    path = pull(wanted_file(model, source), trusting, progress).path
+    facts = path.stat()
+    path.write_bytes(b"\0" * len(model))
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert not pull(wanted_file(model, source), trusting, progress).fetched
+    os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns + 1))
+    assert pull(wanted_file(model, source), trusting, progress).fetched
+    assert path.read_bytes() == model
+
+
 def test_a_file_that_is_not_ours_is_left_alone_without_force(
     place: Place, source: LocalFile, model: bytes, progress: Recorder
 ) -> None:
