@@ -69,6 +69,7 @@ class RunnerHandle:
             self._retry_at_s = 0.0
             if self._supervisor is None:
                 self._load_failed = False
+                self._set(state="loading")
                 self._supervisor = threading.Thread(
                     target=self._supervise, args=(cause,), name=f"runner-{self.plan.model}", daemon=True
                 )

@@ -5,8 +5,10 @@ from another thread at the same time.
 """
 
 import ctypes
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -231,7 +233,8 @@ def _stage(vocabulary: Vocabulary, name: str, arguments: tuple[Any, ...], prompt
     if name == "ignore_eos":
         return _bias(vocabulary, dict.fromkeys(vocabulary.end_tokens(), float("-inf")))
     if name == "grammar":
-        sampler = llama.llama_sampler_init_grammar(vocabulary.handle, arguments[0].encode(), b"root")
+        with _silent_stderr():  # the parser prints the grammar, which is the user's
+            sampler = llama.llama_sampler_init_grammar(vocabulary.handle, arguments[0].encode(), b"root")
         if not sampler:  # NULL in a chain ends the process
             raise InvalidRequest("grammar: cannot be parsed; it must be GBNF with a `root` rule", "grammar")
         return sampler
@@ -254,6 +257,20 @@ def _stage(vocabulary: Vocabulary, name: str, arguments: tuple[Any, ...], prompt
         "greedy": llama.llama_sampler_init_greedy,
     }
     return simple[name](*arguments)
+
+
+@contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Let what C code prints to stderr go nowhere."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _bias(vocabulary: Vocabulary, biases: dict[int, float]) -> Any:

@@ -1,0 +1,78 @@
+"""Imports go only downwards. One table says what each package may import; lazy imports count as well."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import edged
+
+_ROOT = Path(edged.__file__).parent
+_CONTRACT = "runner.protocol"
+_ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "config": {"errors"},
+    "hw": {"errors"},
+    "gguf": {"errors"},
+    "store": {"errors", "gguf"},
+    "policy": {"errors", "config", "hw", "gguf"},
+    "lifecycle": {"errors", "config", "hw", "gguf", "store", "policy", _CONTRACT},
+    "api": {"errors", "config", "hw", "policy", "lifecycle", "service", "telemetry", _CONTRACT},
+    "runner": {"errors", "gguf"},
+    "service": {"errors"},
+    "telemetry": {"errors"},
+    "daemon": {"errors", "config", "lifecycle", "api", "service", "telemetry"},
+    "cli": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "daemon"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+
+
+def _imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    return names
+
+
+def _package(dotted: str) -> str:
+    parts = dotted.split(".")[1:]
+    return _CONTRACT if parts[:2] == ["runner", "protocol"] else (parts or ["__init__"])[0]
+
+
+def test_every_import_goes_downwards() -> None:
+    wrong = []
+    for path in sorted(_ROOT.rglob("*.py")):
+        own = path.relative_to(_ROOT).parts[0].removesuffix(".py")
+        for name in _imported(path):
+            if name.split(".")[0] != "edged" or name == "edged.__version__":
+                continue
+            used = _package(name)
+            of_own = used == own or (used == _CONTRACT and own == "runner")
+            if not of_own and used not in _ALLOWED[own]:
+                wrong.append(f"{path.relative_to(_ROOT)} imports {name}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_only_one_module_imports_llama_cpp() -> None:
+    users = [
+        str(path.relative_to(_ROOT))
+        for path in _ROOT.rglob("*.py")
+        if any(name.split(".")[0] == "llama_cpp" for name in _imported(path))
+    ]
+    assert users == ["runner/model.py"]
+
+
+def test_the_daemon_never_loads_what_only_runners_and_verbs_need() -> None:
+    """Each of these costs the start time and memory, or can end the process."""
+    code = (
+        "import sys; import edged.cli.run, edged.daemon, edged.api.app, edged.telemetry.metrics, "
+        "edged.lifecycle.planner; print(*sys.modules)"
+    )
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    heavy = {"numpy", "llama_cpp", "gguf", "huggingface_hub", "rich", "torch"}
+    assert not heavy & set(loaded.stdout.split())
