@@ -22,6 +22,7 @@ from edged.runner import protocol
 log = logging.getLogger(__name__)
 
 _CRASHES_WORTH_WAITING_FOR = 3
+_STOP_S = 5.0  # for a runner to end what it computes and give its memory back
 
 
 class RunnerHandle:
@@ -92,6 +93,9 @@ class RunnerHandle:
             if state != "ready":
                 process.interrupt()  # a load does not read frames
         if supervisor is not None:
+            supervisor.join(_STOP_S)
+            if supervisor.is_alive() and process is not None:
+                process.kill()  # it hangs
             supervisor.join()
 
     def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:

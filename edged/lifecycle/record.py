@@ -92,12 +92,13 @@ class Record:
             if file is None or file.size_bytes is None:
                 return  # replaced or removed since: what was measured cannot be told of which file
             cold_share = None if file.cached_share is None or cause != "boot" else 1 - file.cached_share
+            wanted_bytes = sum(piece.length for piece in plan.prefetch)
             measurement = Measurement(
                 size_bytes=file.size_bytes,
                 device=storage.device if storage else None,
                 ready_s=ready_s,
                 timings_s=ready.timings_s,
-                uncached_bytes=None if cold_share is None else round(cold_share * file.size_bytes),
+                uncached_bytes=None if cold_share is None else round(cold_share * wanted_bytes),
             )
             self._calibration.record(plan, measurement)
             self._calibration.save()

@@ -124,12 +124,13 @@ class EmbedWorker:
 
     def _next_batch(self) -> list[tuple[EmbedJob, list[int]]]:
         """Inputs in order of arrival, up to BATCH_TOKENS; one long input makes a batch alone."""
+        most_tokens = min(BATCH_TOKENS, self._encoder.n_batch)
         batch: list[tuple[EmbedJob, list[int]]] = []
         n_tokens = 0
         for job in self._jobs:
             for tokens in job.inputs[len(job.vectors) :]:
                 n_tokens += len(tokens)
-                if batch and (n_tokens > BATCH_TOKENS or len(batch) >= self._encoder.n_seq_max):
+                if batch and (n_tokens > most_tokens or len(batch) >= self._encoder.n_seq_max):
                     return batch
                 batch.append((job, tokens))
         return batch

@@ -231,6 +231,16 @@ def test_embeddings_are_batched_across_requests_and_keep_their_order() -> None:
     assert np.allclose(rows, [[1, 0]] * 5), "unit vectors"
 
 
+def test_a_batch_never_exceeds_the_contexts_own_limit() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    decoder.n_batch = 5
+    worker = EmbedWorker(decoder, Lease(None), sent.append, 9, 9999)
+    worker.add(EmbedJob(1, [[1, 1], [1, 1], [1, 1]], []))
+    worker.step()
+    assert len(decoder.outputs) == 4
+
+
 def test_a_long_input_makes_a_batch_alone() -> None:
     sent: list[FromRunner] = []
     worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 9, 9999)
