@@ -30,7 +30,7 @@ class CountingDecoder:
     """The next token is the last one less 1; token 0 ends. Remembers which cells each slot holds."""
 
     n_ctx = 16
-    n_batch = 8
+    n_batch = 512
     n_seq_max = 4
 
     def __init__(self) -> None:
