@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -46,6 +47,8 @@ def parse_fields(body: bytes) -> Fields:
         value = json.loads(
             text, object_pairs_hook=_object, parse_constant=lambda _: _NOT_JSON, parse_float=_float
         )
+        if _ESCAPED_SURROGATE.search(text):
+            _refuse_surrogates(value, "")
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}") from error
     except RecursionError as error:
@@ -57,8 +60,6 @@ def parse_fields(body: bytes) -> Fields:
         raise InvalidRequest("the body holds a number with too many digits") from error
     if not isinstance(value, dict):
         raise InvalidRequest("the body is not a JSON object")
-    if _ESCAPED_SURROGATE.search(text):
-        _refuse_surrogates(value, "")
     return value
 
 
@@ -91,8 +92,7 @@ def drop_harmless(fields: Fields, ignored: frozenset[str], neutral: Mapping[str,
 def _object(pairs: list[tuple[str, Any]]) -> Fields:
     made = dict(pairs)
     if len(made) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
         raise InvalidRequest(f"{_shown(twice)}: is there twice", _shown(twice))
     for name, value in pairs:
         if value is _NOT_JSON:

@@ -16,7 +16,8 @@ def bind(host: str, port: int) -> socket.socket:
         raise PortTaken(
             f"server.host: cannot resolve {host!r} ({error}); use an address such as 127.0.0.1 or 0.0.0.0"
         ) from error
-    family, _, _, _, address = found[0]
+    # A name with both addresses (localhost, mostly) is expected to mean IPv4.
+    family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     try:
         return socket.create_server(
             address, family=family, backlog=1024, dualstack_ipv6=family == socket.AF_INET6 and host == "::"

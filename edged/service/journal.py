@@ -79,8 +79,8 @@ class JournalHandler(logging.Handler):
             self.handleError(record)
 
 
-def _fields(record: logging.LogRecord) -> dict[str, str]:
-    fields = {
+def _fields(record: logging.LogRecord) -> dict[str, str | int]:
+    fields: dict[str, str | int] = {
         key.upper(): str(value)
         for key, value in vars(record).items()
         if key not in _STANDARD and key.isidentifier()
@@ -92,7 +92,7 @@ def _fields(record: logging.LogRecord) -> dict[str, str]:
         "LOGGER": record.name,
         "THREAD_NAME": str(record.threadName),
         "CODE_FILE": record.pathname,
-        "CODE_LINE": str(record.lineno),
+        "CODE_LINE": record.lineno,
         "CODE_FUNC": record.funcName or "",
     }
     if record.exc_info:

@@ -8,6 +8,7 @@ import resource
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 import msgspec
 from waitress import wasyncore
@@ -24,6 +25,7 @@ RESERVE_THREADS = 4  # for /livez, /readyz and /metrics while every working requ
 _RESERVE_FILES = 256  # model files, runners' sockets, /proc, logs
 _MAX_HEADER_BYTES = 32 << 10
 _LINGER_S = 5.0
+_UPLOADS_HELD = 4  # unfinished bodies of the largest size that fit into memory together
 _WORKING: tuple[Phase, ...] = ("work", "output")
 
 
@@ -103,6 +105,11 @@ class Server:
         """Serve `app` from now on, and what has waited for it."""
         self._frontdoor.set_app(app)
 
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until no request is at work, answering meanwhile; False if one still is after `timeout_s`."""
+        deadline = time.monotonic() + timeout_s
+        return self._wait(lambda: not any(c.phase() in _WORKING for c in self._channels()), deadline)
+
     def stop_accepting(self) -> None:
         """Refuse new connections and drop those without a request; requests at work go on."""
         self._listener.trigger.pull_trigger(self._hang_up)
@@ -115,7 +122,7 @@ class Server:
         if self._thread.is_alive():
             self.stop_accepting()
             self._dispatcher.shutdown(timeout=timeout_s)
-            self._flush(deadline)
+            self._wait(lambda: not any(c.total_outbufs_len for c in self._channels()), deadline)
         self._stopped.set()
         if self._thread.is_alive():
             self._listener.pull_trigger()
@@ -123,16 +130,18 @@ class Server:
         wasyncore.close_all(self._map, ignore_all=True)
         self._listener.trigger.close()
 
-    def _flush(self, deadline: float) -> None:
-        written = threading.Event()
+    def _wait(self, holds: Callable[[], bool], deadline: float) -> bool:
+        """Wait until something holds for the connections, which only the loop's thread may look at."""
+        held = threading.Event()
 
-        def check() -> None:
-            if not any(channel.total_outbufs_len for channel in self._channels()):
-                written.set()
+        def look() -> None:
+            if holds():
+                held.set()
 
-        while not written.is_set() and time.monotonic() < deadline:
-            self._listener.trigger.pull_trigger(check)
-            written.wait(0.02)
+        while not held.is_set() and time.monotonic() < deadline:
+            self._listener.trigger.pull_trigger(look)
+            held.wait(0.02)
+        return held.is_set()
 
     def _channels(self) -> list[Channel]:
         return list(self._listener.active_channels.values())
@@ -170,7 +179,7 @@ class Server:
                 uploads.append((held_bytes, channel))
         held = sum(held_bytes for held_bytes, _ in uploads)
         for held_bytes, channel in sorted(uploads, key=lambda upload: upload[0], reverse=True):
-            if held <= self._limits.max_body_bytes * RESERVE_THREADS:
+            if held <= self._limits.max_body_bytes * _UPLOADS_HELD:
                 break
             held -= held_bytes
             channel.handle_close()

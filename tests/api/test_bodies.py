@@ -45,6 +45,7 @@ def post_raw(edged: Running, body: bytes, headers: dict[str, str] | None = None)
         ("logit_bias", {"5": 101}),
         ("logit_bias", {"99999999999": 1}),
         ("logit_bias", [1]),
+        ("logit_bias", {str(token): 1 for token in range(1025)}),
         ("stop", ""),
         ("stop", ["a", ""]),
         ("stop", ["a"] * 17),

@@ -106,8 +106,10 @@ class Run:
                 return
 
     def _whole(self, generation: Generation) -> Response:
-        pieces = [event for event in self._tokens(generation) if event is not None]
-        self._count(generation)
+        try:
+            pieces = [event for event in self._tokens(generation) if event is not None]
+        finally:
+            self._count(generation)
         choice = self._style.whole("".join(event.text for event in pieces))
         choice |= {"index": 0, "logprobs": None, "finish_reason": pieces[-1].finish_reason}
         body = self._head | {

@@ -11,18 +11,23 @@ from edged.runner import protocol
 _MAX_STOPS = 16
 _MAX_STOP_CHARACTERS = 256
 
-_Int32 = 2**31 - 1
+_INT32 = 2**31 - 1
 _Share = Annotated[float, Meta(ge=0, le=1)] | None
 _Penalty = Annotated[float, Meta(ge=-2, le=2)] | None
+# Every step looks at all of them, for all who share the batch.
+_Biases = Annotated[
+    dict[Annotated[int, Meta(ge=0, le=_INT32)], Annotated[float, Meta(ge=-100, le=100)]],
+    Meta(max_length=1024),
+]
 # An upper bound: a number beyond the context is no error, the answer then ends with the context ("length").
-_MaxTokens = Annotated[int, Meta(ge=1, le=_Int32)] | None
+_MaxTokens = Annotated[int, Meta(ge=1, le=_INT32)] | None
 
 
 class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
     """Each is a field of `protocol.Sampling`, with its range; None is its default there."""
 
     temperature: Annotated[float, Meta(ge=0, le=100)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=_Int32)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=_INT32)] | None = None
     top_p: _Share = None
     min_p: _Share = None
     typical_p: _Share = None
@@ -30,9 +35,7 @@ class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
     repeat_last_n: Annotated[int, Meta(ge=0, le=65536)] | None = None
     presence_penalty: _Penalty = None
     frequency_penalty: _Penalty = None
-    logit_bias: (
-        dict[Annotated[int, Meta(ge=0, le=_Int32)], Annotated[float, Meta(ge=-100, le=100)]] | None
-    ) = None
+    logit_bias: _Biases | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     grammar: str | None = None
     ignore_eos: bool | None = None

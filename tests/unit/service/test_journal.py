@@ -69,15 +69,27 @@ def test_an_exception_is_written_below_its_line(capsys: pytest.CaptureFixture[st
 
 
 def test_the_journal_gets_fields() -> None:
-    sent: list[tuple[str, dict[str, str]]] = []
+    sent: list[tuple[str, dict[str, str | int]]] = []
     handler = journal.JournalHandler(lambda message, **fields: sent.append((message, fields)))
     handler.handle(record("%s is ready", "minilm", model="minilm", request_id="r1"))
     message, fields = sent[0]
     assert message == "minilm is ready"
     assert fields["PRIORITY"] == "4"
     assert (fields["MODEL"], fields["REQUEST_ID"]) == ("minilm", "r1")
-    assert (fields["SYSLOG_IDENTIFIER"], fields["CODE_LINE"]) == ("edged", "7")
+    assert (fields["SYSLOG_IDENTIFIER"], fields["CODE_LINE"]) == ("edged", 7)
     assert "ARGS" not in fields
+
+
+def test_systemds_own_sender_takes_the_fields(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(journal, "JOURNAL_SOCKET", str(tmp_path))
+    journal.configure("info", "journal")
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("edged.test").exception("failed", extra={"model": "minilm", "Ünï": 1})
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import http.client
 import json
 import queue
 import resource
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -352,6 +353,39 @@ def test_close_lets_a_running_request_end(start: Start) -> None:
         assert read_all(sock).endswith(b"\r\n\r\nlast")
         closing.join(PATIENCE_S)
     assert not closing.is_alive()
+
+
+def test_unfinished_uploads_hold_a_bounded_amount_of_memory(start: Start) -> None:
+    server = start(echo, header_timeout_s=0.4)  # looks every 0.1 s
+    uploads = [connect(server) for _ in range(12)]
+    try:
+        for sock in uploads:
+            sock.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n" + b"x" * 900)
+        ready, _, _ = select.select(uploads, [], [], PATIENCE_S)
+        assert ready
+        assert closed_by_server(ready[0])
+    finally:
+        for sock in uploads:
+            sock.close()
+
+
+def test_drain_waits_for_running_requests_and_answers_others(start: Start) -> None:
+    started, free = threading.Event(), threading.Event()
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/work":
+            started.set()
+            free.wait(PATIENCE_S)
+        return echo(environ, start_response)
+
+    server = start(app)
+    with connect(server) as sock:
+        sock.sendall(b"GET /work HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert started.wait(PATIENCE_S)
+        assert not server.drain(0.05)
+        assert get(server, "/livez")[0] == 200
+        free.set()
+        assert server.drain(PATIENCE_S)
 
 
 def test_after_stop_accepting_idle_connections_end_and_new_ones_are_refused(start: Start) -> None:
