@@ -63,12 +63,12 @@ def parse_fields(body: bytes) -> Fields:
     return value
 
 
-def convert(fields: Mapping[str, Any], kind: type[Typed], *, within: str = "") -> Typed:
+def convert(fields: Mapping[str, Any], kind: type[Typed]) -> Typed:
     """Fields as a typed struct. Raises InvalidRequest naming the field."""
     try:
         return msgspec.convert(fields, kind, strict=True, str_keys=True)
     except msgspec.ValidationError as error:
-        raise _named(str(error), within) from error
+        raise _named(str(error)) from error
 
 
 def take(fields: Fields, names: tuple[str, ...]) -> Fields:
@@ -119,11 +119,11 @@ def _refuse_surrogates(value: Any, path: str) -> None:
             _refuse_surrogates(item, f"{path}.{name}" if path else name)
 
 
-def _named(problem: str, within: str) -> InvalidRequest:
+def _named(problem: str) -> InvalidRequest:
     """msgspec's message with the field in front: `stop[1]: expected `str`, got `int``."""
     at = _AT.search(problem)
     problem = problem[: at.start()] if at else problem
-    path = ".".join(filter(None, [within, at.group(1) if at else ""]))
+    path = at.group(1) if at else ""
     field = _FIELD.match(problem)
     if field:
         path = ".".join(filter(None, [path, _shown(field.group(2))]))

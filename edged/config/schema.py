@@ -42,10 +42,10 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         int, Meta(ge=0, le=65535), _doc("Port to listen on; 0 picks a free one and prints it.")
     ] = 8080
     max_requests: Annotated[
-        int, Meta(ge=1, le=512), _doc("Requests worked on at once; further ones wait for a thread.")
+        int, Meta(ge=1, le=512), _doc("Requests worked on at once; further ones get 429.")
     ] = 32
     max_connections: Annotated[
-        int, Meta(ge=8, le=65536), _doc("Open connections; beyond these, new ones wait to be accepted.")
+        int, Meta(ge=8, le=65536), _doc("Open connections; at the limit, the longest idle one makes room.")
     ] = 1000
     max_body: Annotated[
         Bytes, _size(1 << 10, 64 << 20), _doc("Largest request body; larger ones are refused with 413.")
