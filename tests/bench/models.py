@@ -23,15 +23,14 @@ class BenchModel:
     @property
     def endpoint(self) -> str:
         """Where its first answer comes from."""
-        return "/v1/embeddings" if self.kind == "embed" else "/v1/chat/completions"
+        return "/v1/embeddings" if self.kind == "embed" else "/v1/completions"
 
     @property
     def request(self) -> dict[str, Any]:
         """One sentence to embed, or one token to generate."""
         if self.kind == "embed":
             return {"model": self.id, "input": "A man is eating food."}
-        question = {"role": "user", "content": "Say hello."}
-        return {"model": self.id, "messages": [question], "max_tokens": 1, "temperature": 0}
+        return {"model": self.id, "prompt": "The capital of France is", "max_tokens": 1, "temperature": 0}
 
 
 def installed(model_dir: Path) -> list[BenchModel]:

@@ -15,8 +15,7 @@ def main(file: str, kind: str) -> None:
     if kind == "embed":
         model.embed("A man is eating food.")
     else:
-        question: llama_cpp.ChatCompletionRequestMessage = {"role": "user", "content": "Say hello."}
-        model.create_chat_completion([question], max_tokens=1, temperature=0)
+        model.create_completion("The capital of France is", max_tokens=1, temperature=0)
     print("answered", flush=True)
 
 

@@ -39,7 +39,7 @@ def test_a_daemon_is_asked_until_it_is_ready_and_answers() -> None:
         assert client.request("/livez") == (200, b"")
         client.wait_until_ready()
         client.answer(BenchModel("minilm", "embed", Path("minilm.gguf")))
-        with pytest.raises(BenchFailed, match="/v1/chat/completions: 404"):
+        with pytest.raises(BenchFailed, match="/v1/completions: 404"):
             client.answer(BenchModel("smollm2", "generate", Path("smollm2.gguf")))
         assert daemon.elapsed_s() > 0
         assert not daemon.ended()
