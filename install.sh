@@ -173,7 +173,7 @@ install_all() {
   building=''
 }
 
-# Compiled now because a service user may not write beside the sources, and compiling takes half of a start.
+# Compiled now: a service user may not write beside the sources, and would compile them at every start.
 install_edged() {
   retried "$venv/bin/python" -m pip install --editable "$1"
   "$venv/bin/python" -m compileall -q "$root/edged"
@@ -223,7 +223,8 @@ build_llama() {
     "$venv/bin/python" -m pip)
   step "fetch llama-cpp-python $llama_version (77 MB)" "check the network and try again" retried \
     "${pip[@]}" download --no-deps --no-cache-dir --no-binary llama-cpp-python -d "$scratch" "llama-cpp-python==$llama_version"
-  step "build llama.cpp for this CPU (minutes; on a small board up to an hour)" \
+  say "building llama.cpp takes minutes, on a small board up to an hour; it is done once per machine"
+  step "build llama.cpp for this CPU" \
     "look for the first error in $log; the build needs 0.5 GB of disk in $cache and 1 GB of memory, swap included" \
     "${pip[@]}" wheel -v --no-deps --no-cache-dir -w "$scratch/wheel" "$scratch"/llama_cpp_python-*.tar.gz
   sync -f "$scratch"

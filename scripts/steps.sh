@@ -31,12 +31,13 @@ line_start() { if [[ -t 2 ]]; then printf '\r\033[K'; fi; }
 
 # One moving line on a terminal; elsewhere a line at the start and one every 30 s.
 show_progress() {
-  local text=$1 started=$2 marks='-=#=' tick=0 next=30 seconds
+  local text=$1 started=$2 marks='-=#=' tick=0 next=30 seconds line
   [[ -t 2 ]] || printf '%s...\n' "$text" >&2
   while kill -0 "$child" 2>/dev/null; do
     seconds=$((SECONDS - started))
     if [[ -t 2 ]]; then
-      printf '%s%s %s (%s s%s)' "$(line_start)" "${marks:tick++%4:1}" "$text" "$seconds" "$(compiled)" >&2
+      line="${marks:tick++%4:1} $text ($seconds s$(compiled))"
+      printf '%s%s' "$(line_start)" "${line:0:${COLUMNS:-80}-1}" >&2 # a wrapped line could not be overwritten
     elif ((seconds >= next)); then
       printf '%s: still at it (%s s%s)\n' "$text" "$seconds" "$(compiled)" >&2
       next=$((next + 30))
@@ -47,7 +48,7 @@ show_progress() {
 
 # How far ninja has come in this step, from the end of the log: ", file [37/140]".
 compiled() {
-  tail -c 2000 "$log" |
+  tail -c 20000 "$log" |
     awk '/^===/ {file = ""} /^ *\[[0-9]+\/[0-9]+\]/ {file = ", file " $1} END {printf "%s", file}'
 }
 
