@@ -17,6 +17,8 @@ from edged.policy.plan import plan
 from edged.policy.settings import kind_of
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 
+_LAZY_PROBE_BYTES = 8 << 20
+
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
     """What planning gave: a plan for every model whose file can be read, a reason for every other one."""
@@ -29,13 +31,19 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
 def plan_models(config: Config, measured: Measured) -> Planned:
     """Measure this machine and plan every configured model; a file that cannot be read is a problem."""
     inputs, problems = _inputs(config)
-    wanted = {model.path: prefetch_ranges(model.header, kind_of(model)) for model in inputs}
-    runs = {path: [Run(span.offset, span.length) for span in spans] for path, spans in wanted.items()}
-    snapshot = probe([str(model_path(config, model)) for model in config.models], runs)
+    wanted = {model.path: _wanted(model) for model in inputs}
+    snapshot = probe([str(model_path(config, model)) for model in config.models], wanted)
     settings = PlanSettings(
         memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
     )
     return Planned(snapshot=snapshot, plans=plan(snapshot, inputs, settings, measured), problems=problems)
+
+
+def _wanted(model: ModelInput) -> list[Run]:
+    """The parts of a file that its load reads anyway, by which its storage may be measured."""
+    if model.model.strategy == "lazy":
+        return [Run(0, _LAZY_PROBE_BYTES)]  # nothing is read ahead of it, and little by the probe
+    return [Run(span.offset, span.length) for span in prefetch_ranges(model.header, kind_of(model))]
 
 
 def _inputs(config: Config) -> tuple[list[ModelInput], dict[str, str]]:

@@ -85,7 +85,7 @@ class Machine:
             (self.clone / name).mkdir(parents=True)
         self.bin.mkdir()
         (folder / "Python.h").touch()
-        for name in ("install.sh", "scripts/steps.sh", "pyproject.toml", "edged/runner/lazymap.c"):
+        for name in ("install.sh", "pyproject.toml", "edged/runner/lazymap.c"):
             shutil.copy(REPOSITORY / name, self.clone / name)
         for tool in TOOLS:
             found = shutil.which(tool)
