@@ -90,6 +90,7 @@ class FakeRunner:
         self._running: list[_Job] = []
         self._n_steps = 0
         self._shown = protocol.Gauges(busy_slots=0, queued_requests=0, queued_tokens=0)
+        self._told_reads = False
         self._never = threading.Event()
 
     def run(self) -> int:
@@ -142,8 +143,9 @@ class FakeRunner:
                 has_chat_template=knobs.chat,
                 prefetch_done=True,
                 lazy_map=True,
-                timings_s={"load_s": knobs.load_s},
+                timings_s={"vocabulary_s": knobs.load_s, "context_s": 0.0},
                 anon_bytes=0,
+                reads=protocol.Reads(read_bytes=knobs.file_bytes // 2, major_faults=1),
             )
         )
         return True
@@ -163,7 +165,7 @@ class FakeRunner:
             if self._running and time.monotonic() >= step_at_s:
                 step_at_s = time.monotonic() + knobs.step_s
                 self._maybe_strike(knobs)
-                self._step()
+                self._step(knobs)
             self._show()
 
     def _arrived(self, wait_s: float | None) -> Iterator[protocol.ToRunner]:
@@ -217,26 +219,33 @@ class FakeRunner:
         self._send(protocol.Admitted(frame.id, sum(lengths), 0))
         self._never.wait(knobs.step_s)
         vectors = [value for length in lengths for value in unit_vector(length, knobs.n_embd)]
-        self._send(
+        self._answer(
             protocol.Embeddings(
                 id=frame.id,
                 n_embd=knobs.n_embd,
                 n_tokens=tuple(lengths),
                 vectors=struct.pack(f"<{len(vectors)}f", *vectors),
-            )
+            ),
+            knobs,
         )
+
+    def _answer(self, frame: protocol.Step | protocol.Embeddings, knobs: Knobs) -> None:
+        self._send(frame)
+        if not self._told_reads:
+            self._told_reads = True
+            self._send(protocol.Reads(read_bytes=knobs.file_bytes, major_faults=2))
 
     def _admit(self, job: _Job) -> None:
         self._running.append(job)
         self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
 
-    def _step(self) -> None:
+    def _step(self, knobs: Knobs) -> None:
         self._n_steps += 1
         events = tuple(_next_event(job) for job in self._running)
         self._running = [
             job for job, event in zip(self._running, events, strict=True) if event.finish_reason is None
         ]
-        self._send(protocol.Step(events))
+        self._answer(protocol.Step(events), knobs)
 
     def _show(self) -> None:
         gauges = protocol.Gauges(

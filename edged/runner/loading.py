@@ -3,13 +3,14 @@
 import ctypes
 import mmap
 import os
+import resource
 import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edged.runner.protocol import FileRange, Progress
+from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, Reads, Step
 
 _CHUNK_BYTES = 1 << 20
 _REPORT_EVERY_S = 0.1
@@ -99,6 +100,39 @@ def anon_bytes() -> int | None:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     return None
+
+
+def reads_so_far() -> Reads:
+    """What this process, all its threads together, has cost the storage until now (proc(5), getrusage(2))."""
+    return Reads(
+        read_bytes=_read_bytes(Path("/proc/self/io")),
+        major_faults=resource.getrusage(resource.RUSAGE_SELF).ru_majflt,
+    )
+
+
+def telling_reads(send: Callable[[FromRunner], None]) -> Callable[[FromRunner], None]:
+    """`send`, followed after the first answer, once, by what everything until then has read."""
+    told = False
+
+    def sending(frame: FromRunner) -> None:
+        nonlocal told
+        send(frame)
+        if not told and isinstance(frame, Step | Embeddings):
+            told = True
+            send(reads_so_far())
+
+    return sending
+
+
+def _read_bytes(io: Path) -> int | None:
+    """None where the kernel keeps no account of input and output, or does not show it."""
+    try:
+        content = io.read_text()
+    except OSError:
+        return None
+    line = next((line for line in content.splitlines() if line.startswith("read_bytes:")), "")
+    count = line.partition(":")[2].strip()
+    return int(count) if count.isdigit() else None
 
 
 def lazy_map_is_loaded() -> bool:

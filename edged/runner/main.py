@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
-from edged.runner.loading import Prefetch, advise_random, anon_bytes, lazy_map_is_loaded, lock
+from edged.runner.loading import (
+    Prefetch,
+    advise_random,
+    anon_bytes,
+    lazy_map_is_loaded,
+    lock,
+    reads_so_far,
+    telling_reads,
+)
 from edged.runner.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -105,6 +113,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
             lazy_map=lazy_map_is_loaded(),
             timings_s=clock.laps_s,
             anon_bytes=anon_bytes(),
+            reads=reads_so_far(),
         )
     )
     return loaded
@@ -144,13 +153,13 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
     from edged.runner.engine.lease import Lease
     from edged.runner.engine.scheduler import Limits, Scheduler
 
-    lease = Lease(start.lease_fd)
+    lease, send = Lease(start.lease_fd), telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:
             raise ModelFileError(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
-        return EmbedWorker(context, lease, outbox.send, start.max_queue_requests, start.max_queue_tokens)
+        return EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
@@ -158,7 +167,7 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
         max_queue_requests=start.max_queue_requests,
         max_queue_tokens=start.max_queue_tokens,
     )
-    return GenerateWorker(Scheduler(limits, context), context, model.vocabulary, lease, outbox.send)
+    return GenerateWorker(Scheduler(limits, context), context, model.vocabulary, lease, send)
 
 
 def _offer_to_the_oom_killer() -> None:

@@ -129,6 +129,13 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     bytes_total: int
 
 
+class Reads(msgspec.Struct, frozen=True, tag="reads", kw_only=True):
+    """What this runner has cost the storage since it was spawned; sent once more after its first answer."""
+
+    read_bytes: int | None  # really fetched for it, page cache hits left out
+    major_faults: int  # page faults that waited for storage
+
+
 class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
     """The model answers from now on; with `prefetch_done` False, pages still stream in behind it."""
 
@@ -140,6 +147,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
     lazy_map: bool  # False: lazymap was not preloaded and llama.cpp read the whole file
     timings_s: dict[str, float]
     anon_bytes: int | None
+    reads: Reads | None = None
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
@@ -205,7 +213,7 @@ class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     queued_tokens: int
 
 
-FromRunner = Progress | Ready | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
+FromRunner = Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
 
 _encoder = msgspec.msgpack.Encoder()
 _to_runner: msgspec.msgpack.Decoder[ToRunner] = msgspec.msgpack.Decoder(ToRunner)
