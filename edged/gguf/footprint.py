@@ -1,7 +1,8 @@
 """What a loaded model takes, in bytes by kind.
 
-The KV cache is exact. The rest follows how llama.cpp sizes its buffers, with factors fitted to what it tells
-for SmolLM2, Gemma 3 and MiniLM at context lengths from 512 to 8192 and ubatches from 64 to 2048 tokens.
+The KV cache and recurrent states are exact. The rest follows how llama.cpp sizes its buffers, with factors
+fitted to what it tells for SmolLM2, Gemma 3 and MiniLM at context lengths from 512 to 8192 and ubatches from
+64 to 2048 tokens. `tests/bench/footprint.py` sets it beside the memory that real runners take.
 """
 
 from collections.abc import Collection
@@ -11,6 +12,7 @@ import msgspec
 
 from edged.gguf.header import GgufHeader
 from edged.gguf.kv_cache import KvLayout, kv_bytes, kv_layout
+from edged.gguf.recurrent import state_bytes
 from edged.gguf.repack import repacked_tensors
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
@@ -19,8 +21,13 @@ _MASK_BYTES = 2  # float16
 # Anonymous memory of a runner before it has a model (20.7 MiB after `import llama_cpp`, numpy included) and
 # what a context costs beside its buffers: graphs, cells, threads.
 _RUNNER_BYTES = 24 << 20
+_CANDIDATE_BYTES = 12  # llama_token_data
 _TOKEN_BYTES = 172  # a token's text three times over, its score and hash entry
 _MERGE_BYTES = 200  # a pair of strings in a hash table
+
+# Code and constants of the interpreter, llama.cpp, numpy and their libraries that a runner touches: in the
+# page cache once for all runners, half of it for the daemon's sake anyway. So it is no model's own memory.
+LIBRARIES_BYTES = 23 << 20
 
 
 class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +49,10 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
 
     weights_bytes: int  # of the file, without what was repacked: its copy is used instead
     repack_bytes: int
-    kv_bytes: int
+    kv_bytes: int  # and the states of recurrent layers
     compute_bytes: int
     output_bytes: int
+    sampling_bytes: int
     vocabulary_bytes: int
     process_bytes: int
 
@@ -56,6 +64,7 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
             + self.kv_bytes
             + self.compute_bytes
             + self.output_bytes
+            + self.sampling_bytes
             + self.vocabulary_bytes
             + self.process_bytes
         )
@@ -83,9 +92,11 @@ def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
     return Footprint(
         weights_bytes=weights_bytes,
         repack_bytes=repack_bytes,
-        kv_bytes=kv_bytes(header, layout, settings.type_k, settings.type_v),
+        kv_bytes=kv_bytes(header, layout, settings.type_k, settings.type_v)
+        + state_bytes(header, settings.n_seq_max),
         compute_bytes=_compute_bytes(header, settings, layout),
         output_bytes=_output_bytes(header, settings),
+        sampling_bytes=_sampling_bytes(header, settings),
         vocabulary_bytes=_vocabulary_bytes(header),
         process_bytes=_RUNNER_BYTES,
     )
@@ -144,6 +155,13 @@ def _output_bytes(header: GgufHeader, settings: ContextSettings) -> int:
     if header.is_embedding_model:
         return _FLOAT_BYTES * _batch_tokens(header, settings) * (header.n_vocab + header.n_embd)
     return _FLOAT_BYTES * settings.n_seq_max * header.n_vocab
+
+
+def _sampling_bytes(header: GgufHeader, settings: ContextSettings) -> int:
+    """Each sequence's sampler chain keeps its own list of all tokens as candidates."""
+    if header.is_embedding_model:
+        return 0
+    return _CANDIDATE_BYTES * settings.n_seq_max * header.n_vocab
 
 
 def _vocabulary_bytes(header: GgufHeader) -> int:

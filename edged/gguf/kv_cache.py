@@ -6,6 +6,7 @@ From `llama_model::create_memory`, `llama-kv-cache.cpp` and `llama-kv-cache-iswa
 from typing import NamedTuple
 
 from edged.gguf.header import GgufHeader
+from edged.gguf.recurrent import attends
 from edged.gguf.tensor_types import TYPES_BY_NAME
 
 _CELL_PADDING = 256
@@ -69,16 +70,13 @@ def kv_layout(
 
 
 def kv_bytes(header: GgufHeader, layout: KvLayout, type_k: str, type_v: str) -> int:
-    """The K and V tensors of all layers, in types such as f16 and q8_0; 0 for encoders.
-
-    The small fixed state of recurrent layers is not counted.
-    """
+    """The K and V tensors of all layers that attend, in types such as f16 and q8_0; 0 for encoders."""
     if header.is_encoder:
         return 0
     key, value = TYPES_BY_NAME[type_k.upper()], TYPES_BY_NAME[type_v.upper()]
     has_values = not header.integer("attention.key_length_mla")  # compressed: V is computed from K
     total = 0
-    for layer in range(_caching_layers(header)):
+    for layer in filter(attends(header).__getitem__, range(_caching_layers(header))):
         windowed, heads = layout.windowed[layer], header.n_head_kv[layer]
         cells = layout.window_cells if windowed else layout.full_cells
         key_length, value_length = _head_lengths(header, windowed)
