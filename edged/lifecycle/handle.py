@@ -258,6 +258,8 @@ class RunnerHandle:
                 self._progress(event)
             case protocol.Ready():
                 self._ready(event, cause)
+            case protocol.Reads():
+                self._observer.reads(self.plan, event)
             case protocol.LoadFailed():
                 with self._changed:
                     self._load_failed = True

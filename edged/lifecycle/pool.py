@@ -139,6 +139,10 @@ class Pool:
         """Pass it on."""
         self._observer.first_answer(plan, first_answer_s)
 
+    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
+        """Pass it on."""
+        self._observer.reads(plan, reads)
+
     def failed(self, plan: LoadPlan, reason: str) -> None:
         """Pass it on."""
         self._observer.failed(plan, reason)

@@ -4,7 +4,9 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import Calibration, Measurement
@@ -14,17 +16,51 @@ from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
-_KEPT_UNTIL_COUNTED = 100
+CountedCause = Cause | Literal["evicted"]
+
+_KEPT_UNTIL_COUNTED = 200
+_LAPS_AFTER_MAPPING = ("context_s", "prefetch_wait_s", "warmup_s")
 
 
 class Counter(Protocol):
     """The metrics that loads and failures go to."""
 
-    def loaded(self, model: str, cause: Cause, duration_s: float) -> None:
-        """A model became ready."""
+    def cold_start(
+        self,
+        model: str,
+        cause: CountedCause,
+        phase: Literal["mapped", "ready", "first_token"],
+        duration_s: float,
+    ) -> None:
+        """A load has reached a phase."""
+
+    def read(
+        self,
+        model: str,
+        cause: CountedCause,
+        phase: Literal["ready", "first_token"],
+        read_bytes: int | None,
+        major_faults: int,
+    ) -> None:
+        """What a load has read until a phase."""
+
+    def foreseen(
+        self, model: str, kind: Literal["ready", "first_answer"], predicted_s: float, measured_s: float
+    ) -> None:
+        """A measured time beside the one that the plan had said."""
 
     def restarted(self, model: str) -> None:
         """A runner died and is started again."""
+
+
+class _Load(msgspec.Struct, frozen=True, kw_only=True):
+    """The last load of a model."""
+
+    plan: LoadPlan
+    cause: CountedCause
+    foreseen: (
+        bool  # the first one by its plan: a later one finds the file cached, of which the plan knew nothing
+    )
 
 
 class Record:
@@ -35,6 +71,7 @@ class Record:
         self._calibration = calibration
         self._snapshot: HardwareSnapshot | None = None
         self._counter: Counter | None = None
+        self._loads: dict[str, _Load] = {}
         self._uncounted: deque[Callable[[Counter], None]] = deque(maxlen=_KEPT_UNTIL_COUNTED)
 
     def measured(self) -> Measured:
@@ -66,7 +103,7 @@ class Record:
             log.warning(
                 "%s: the lazy map was not preloaded: llama.cpp read the whole file at once", plan.model
             )
-        self._count(lambda counter: counter.loaded(plan.model, cause, ready_s))
+        self._count_load(self._begin(plan, cause), ready, ready_s)
         self._keep(plan, cause, ready, ready_s)
 
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
@@ -77,13 +114,63 @@ class Record:
             extra={"MODEL": plan.model, "DURATION_MS": round(first_answer_s * 1000)},
         )  # fmt: skip
         with self._lock:
+            load = self._loads.get(plan.model)
             self._calibration.record_first_answer(plan, first_answer_s)
             self._calibration.save()
+        if load is not None:
+            cause = load.cause
+            self._count(lambda counter: counter.cold_start(plan.model, cause, "first_token", first_answer_s))
+            self._compare(load, "first_answer", plan.predicted.first_answer_s, first_answer_s)
+
+    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
+        """What a load and its first answer have read."""
+        with self._lock:
+            load = self._loads.get(plan.model)
+        if load is not None:
+            self._count_reads(load, "first_token", reads)
 
     def failed(self, plan: LoadPlan, reason: str) -> None:
         """A load failed or a runner died; it is tried again after a while."""
         log.error("%s: %s", plan.model, reason, extra={"MODEL": plan.model})
         self._count(lambda counter: counter.restarted(plan.model))
+
+    def _begin(self, plan: LoadPlan, cause: Cause) -> _Load:
+        """Remember the load: what comes after it is told without its cause."""
+        with self._lock:
+            before = self._loads.get(plan.model)
+            load = _Load(
+                plan=plan,
+                cause="evicted" if cause == "demand" and before is not None else cause,
+                foreseen=before is None or before.plan is not plan,
+            )
+            self._loads[plan.model] = load
+            return load
+
+    def _count_load(self, load: _Load, ready: protocol.Ready, ready_s: float) -> None:
+        model, cause, laps = load.plan.model, load.cause, ready.timings_s
+        if "vocabulary_s" in laps:
+            mapped_s = max(0.0, ready_s - sum(laps.get(lap, 0.0) for lap in _LAPS_AFTER_MAPPING))
+            self._count(lambda counter: counter.cold_start(model, cause, "mapped", mapped_s))
+        self._count(lambda counter: counter.cold_start(model, cause, "ready", ready_s))
+        if ready.reads is not None:
+            self._count_reads(load, "ready", ready.reads)
+        self._compare(load, "ready", load.plan.predicted.ready_s, ready_s)
+
+    def _count_reads(
+        self, load: _Load, phase: Literal["ready", "first_token"], reads: protocol.Reads
+    ) -> None:
+        model, cause = load.plan.model, load.cause
+        self._count(lambda counter: counter.read(model, cause, phase, reads.read_bytes, reads.major_faults))
+
+    def _compare(
+        self,
+        load: _Load,
+        kind: Literal["ready", "first_answer"],
+        predicted_s: float | None,
+        measured_s: float,
+    ) -> None:
+        if load.foreseen and predicted_s:
+            self._count(lambda counter: counter.foreseen(load.plan.model, kind, predicted_s, measured_s))
 
     def _keep(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None:
         with self._lock:

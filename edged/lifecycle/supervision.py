@@ -29,6 +29,9 @@ class Observer(Protocol):
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
         """The first answer after a load, in seconds since that load began."""
 
+    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
+        """What a load and the first answer after it have read from storage."""
+
     def failed(self, plan: LoadPlan, reason: str) -> None:
         """A load failed or a runner died."""
 

@@ -4,12 +4,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-Cause = Literal["boot", "demand", "crash"]
+Cause = Literal["boot", "demand", "evicted", "crash"]
+Phase = Literal["mapped", "ready", "first_token"]
+Foreseen = Literal["ready", "first_answer"]
 
 _REQUEST_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 _LOAD_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900)
+_READ_BYTES = (0, *(mib << 20 for mib in (1, 8, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)))
+_MAJOR_FAULTS = (0, 10, 100, 1000, 10_000, 100_000)
 _STATES = ("unloaded", "loading", "ready", "unloading", "failed")
 
 
@@ -28,6 +33,10 @@ class Status(Protocol):
     def measured_ready_s(self) -> float | None: ...
     @property
     def predicted_ready_s(self) -> float | None: ...
+    @property
+    def measured_first_answer_s(self) -> float | None: ...
+    @property
+    def predicted_first_answer_s(self) -> float | None: ...
 
 
 class Metrics:
@@ -64,19 +73,10 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._working = Gauge("edged_requests_working", "Requests being worked on.", registry=registry)
-        self._load_s = Histogram(
-            "edged_load_duration_seconds",
-            "From spawning a runner to ready, by what caused it.",
-            ["model", "cause"],
-            buckets=_LOAD_S,
-            registry=registry,
-        )
         self._restarts = Counter(
             "edged_restarts", "Runners restarted after they died.", ["model"], registry=registry
         )
-        self._prefetched = Counter(
-            "edged_prefetched_bytes", "Bytes of model files read ahead.", ["model"], registry=registry
-        )
+        self._cold_starts = _ColdStarts(registry)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
@@ -102,17 +102,23 @@ class Metrics:
         for kind, count in (("prompt", prompt), ("cached", cached), ("generated", generated)):
             self._tokens.labels(model, kind).inc(count)
 
-    def loaded(self, model: str, cause: Cause, duration_s: float) -> None:
-        """A model became ready."""
-        self._load_s.labels(model, cause).observe(duration_s)
+    def cold_start(self, model: str, cause: Cause, phase: Phase, duration_s: float) -> None:
+        """A load has reached a phase, so long after it began."""
+        self._cold_starts.seconds.labels(model, cause, phase).observe(duration_s)
+
+    def read(self, model: str, cause: Cause, phase: Phase, read_bytes: int | None, major_faults: int) -> None:
+        """Until a phase, a load has fetched so much (None: unknown) and waited so often for storage."""
+        if read_bytes is not None:
+            self._cold_starts.read_bytes.labels(model, cause, phase).observe(read_bytes)
+        self._cold_starts.major_faults.labels(model, cause, phase).observe(major_faults)
+
+    def foreseen(self, model: str, kind: Foreseen, predicted_s: float, measured_s: float) -> None:
+        """A load took `measured_s` where its plan said `predicted_s`, which is not 0."""
+        self._cold_starts.prediction_error.labels(model, kind).set(measured_s / predicted_s - 1)
 
     def restarted(self, model: str) -> None:
         """A runner is started again after it died."""
         self._restarts.labels(model).inc()
-
-    def prefetched(self, model: str, n_bytes: int) -> None:
-        """So many more bytes were read ahead."""
-        self._prefetched.labels(model).inc(n_bytes)
 
     def watch(self, statuses: Callable[[], Sequence[Status]]) -> None:
         """Ask `statuses` for the state of every model whenever metrics are read. Call once."""
@@ -123,6 +129,46 @@ class Metrics:
         from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+class _ColdStarts:
+    """What the loads cost, from spawning a runner on, by what caused them.
+
+    boot: at edged's start; demand: the first request for it; evicted: it had been unloaded; crash: its runner
+    had ended.
+    """
+
+    def __init__(self, registry: "CollectorRegistry") -> None:
+        from prometheus_client import Gauge, Histogram
+
+        labels = ("model", "cause", "phase")
+        self.seconds = Histogram(
+            "edged_cold_start_seconds",
+            "From spawning a runner until its model was mapped, was ready, gave the first token or vector.",
+            labels,
+            buckets=_LOAD_S,
+            registry=registry,
+        )
+        self.read_bytes = Histogram(
+            "edged_cold_start_read_bytes",
+            "Bytes that were really fetched from storage for it until then.",
+            labels,
+            buckets=_READ_BYTES,
+            registry=registry,
+        )
+        self.major_faults = Histogram(
+            "edged_cold_start_major_faults",
+            "Page faults that waited for storage until then.",
+            labels,
+            buckets=_MAJOR_FAULTS,
+            registry=registry,
+        )
+        self.prediction_error = Gauge(
+            "edged_prediction_error_ratio",
+            "Measured over predicted, minus 1, of the last load that a plan was made for.",
+            ("model", "kind"),
+            registry=registry,
+        )
 
 
 class _StatusCollector:
@@ -153,6 +199,16 @@ class _StatusCollector:
                 "edged_predicted_ready_seconds",
                 "Last load, predicted.",
                 lambda status: status.predicted_ready_s,
+            ),
+            (
+                "edged_first_answer_seconds",
+                "First answer after the last load, measured.",
+                lambda status: status.measured_first_answer_s,
+            ),
+            (
+                "edged_predicted_first_answer_seconds",
+                "First answer after the last load, predicted.",
+                lambda status: status.predicted_first_answer_s,
             ),
         )
         for name, text, read in gauges:

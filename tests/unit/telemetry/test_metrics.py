@@ -38,18 +38,35 @@ def test_requests_and_tokens_are_counted() -> None:
     assert seen["edged_time_to_first_token_seconds_count", "smollm2"] == 1
 
 
-def test_loads_restarts_and_bytes() -> None:
+def test_cold_starts_by_cause_and_phase() -> None:
     metrics = Metrics()
-    metrics.loaded("minilm", "boot", 1.5)
-    metrics.loaded("minilm", "crash", 0.5)
+    metrics.cold_start("minilm", "boot", "mapped", 0.4)
+    metrics.cold_start("minilm", "boot", "ready", 1.5)
+    metrics.cold_start("minilm", "crash", "ready", 0.5)
+    metrics.read("minilm", "boot", "ready", 25_000_000, 12)
+    metrics.read("minilm", "crash", "ready", 0, 0)
+    metrics.read("minilm", "crash", "first_token", None, 3)
     metrics.restarted("minilm")
-    metrics.prefetched("minilm", 1000)
-    metrics.prefetched("minilm", 500)
     seen = samples(metrics)
-    assert seen["edged_load_duration_seconds_sum", "boot", "minilm"] == 1.5
-    assert seen["edged_load_duration_seconds_count", "crash", "minilm"] == 1
+    assert seen["edged_cold_start_seconds_sum", "boot", "minilm", "mapped"] == 0.4
+    assert seen["edged_cold_start_seconds_sum", "boot", "minilm", "ready"] == 1.5
+    assert seen["edged_cold_start_seconds_count", "crash", "minilm", "ready"] == 1
+    assert seen["edged_cold_start_read_bytes_sum", "boot", "minilm", "ready"] == 25_000_000
+    assert seen["edged_cold_start_read_bytes_bucket", "crash", "0.0", "minilm", "ready"] == 1
+    assert ("edged_cold_start_read_bytes_count", "crash", "minilm", "first_token") not in seen  # unknown
+    assert seen["edged_cold_start_major_faults_sum", "crash", "minilm", "first_token"] == 3
     assert seen["edged_restarts_total", "minilm"] == 1
-    assert seen["edged_prefetched_bytes_total", "minilm"] == 1500
+
+
+def test_the_error_of_a_prediction_is_that_of_the_last_one() -> None:
+    metrics = Metrics()
+    assert not [name for name, *_ in samples(metrics) if name == "edged_prediction_error_ratio"]
+    metrics.foreseen("minilm", "ready", predicted_s=2.0, measured_s=3.0)
+    metrics.foreseen("minilm", "ready", predicted_s=2.0, measured_s=1.0)
+    metrics.foreseen("minilm", "first_answer", predicted_s=2.0, measured_s=2.0)
+    seen = samples(metrics)
+    assert seen["edged_prediction_error_ratio", "ready", "minilm"] == -0.5
+    assert seen["edged_prediction_error_ratio", "first_answer", "minilm"] == 0
 
 
 def test_working_requests_go_up_and_down() -> None:
@@ -74,11 +91,22 @@ def test_the_state_of_models_is_read_when_metrics_are() -> None:
     assert seen["edged_busy_slots", "minilm"] == 1
     assert ("edged_ready_seconds", "minilm") not in seen  # not known yet
     statuses[0] = ModelStatus(
-        model="minilm", state="ready", kind="embed", strategy="warm", load_at_start=True, measured_ready_s=2.0
+        model="minilm",
+        state="ready",
+        kind="embed",
+        strategy="warm",
+        load_at_start=True,
+        measured_ready_s=2.0,
+        predicted_ready_s=2.5,
+        measured_first_answer_s=2.25,
+        predicted_first_answer_s=3.0,
     )
     seen = samples(metrics)
     assert seen["edged_model_state", "minilm", "ready"] == 1
     assert seen["edged_ready_seconds", "minilm"] == 2.0
+    assert seen["edged_predicted_ready_seconds", "minilm"] == 2.5
+    assert seen["edged_first_answer_seconds", "minilm"] == 2.25
+    assert seen["edged_predicted_first_answer_seconds", "minilm"] == 3.0
 
 
 def test_two_objects_share_nothing_and_the_global_registry_stays_out() -> None:
