@@ -10,12 +10,16 @@ from edged.config.load import load
 from edged.config.paths import model_path, state_dir
 from edged.config.schema import Config
 from edged.config.units import format_bytes, format_seconds
+from edged.lifecycle.comparison import Times, last_times, with_measured
 from edged.policy.types import LoadPlan
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-_HEADINGS = ("model", "strategy", "anonymous", "file", "context", "ready", "first answer")
+_HEADINGS = (
+    *("model", "strategy", "anonymous", "file", "context"),
+    *("ready", "last\ntime", "first\nanswer", "last\ntime"),
+)
 _UNKNOWN = "unknown"
 
 
@@ -29,26 +33,30 @@ def command(
 ) -> None:
     """Measure this machine and show the plan for each model, without loading any.
 
+    LAST TIME is what the last load of the same file by the same strategy took.
+
     Exits with 1 when a model file is missing or damaged.
     """
     from edged.lifecycle.calibration import Calibration
     from edged.lifecycle.planner import plan_models
 
     config = load(config_file, overrides)
-    measured = Calibration.load(state_dir(config) / "calibration.json").measured()
-    planned = plan_models(config, measured)
+    calibration = Calibration.load(state_dir(config) / "calibration.json")
+    planned = plan_models(config, calibration.measured())
+    times = {plan.model: last_times(plan, calibration.loads) for plan in planned.plans}
     problems = {model: _problem(config, model, text) for model, text in planned.problems.items()}
     if as_json:
         import msgspec
 
-        click.echo(msgspec.json.format(msgspec.json.encode({"plans": planned.plans, "problems": problems})))
+        plans = [with_measured(plan, times[plan.model]) for plan in planned.plans]
+        click.echo(msgspec.json.format(msgspec.json.encode({"plans": plans, "problems": problems})))
     else:
-        _print(config, planned.plans, problems)
+        _print(config, planned.plans, times, problems)
     if problems:
         context.exit(1)
 
 
-def row(plan: LoadPlan) -> tuple[str, ...]:
+def row(plan: LoadPlan, last: Times) -> tuple[str, ...]:
     """One line of the table."""
     predicted = plan.predicted
     refused = plan.strategy == "refused"
@@ -60,7 +68,9 @@ def row(plan: LoadPlan) -> tuple[str, ...]:
         format_bytes(predicted.file_bytes),
         f"{plan.n_ctx} x {plan.n_seq_max}",
         "-" if refused else _seconds(predicted.ready_s),
+        _seconds(last.ready_s, unknown="-"),
         "-" if refused else _seconds(predicted.first_answer_s),
+        _seconds(last.first_answer_s, unknown="-"),
     )
 
 
@@ -68,7 +78,9 @@ def _problem(config: Config, model: str, text: str) -> str:
     return text if model_path(config, model).exists() else f"not installed: edged pull {model}"
 
 
-def _print(config: Config, plans: Iterable[LoadPlan], problems: Mapping[str, str]) -> None:
+def _print(
+    config: Config, plans: Iterable[LoadPlan], times: Mapping[str, Times], problems: Mapping[str, str]
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -82,7 +94,7 @@ def _print(config: Config, plans: Iterable[LoadPlan], problems: Mapping[str, str
     for heading in _HEADINGS:
         table.add_column(heading, overflow="fold")
     for model in config.models:
-        cells = row(by_model[model]) if model in by_model else (model, "-")
+        cells = row(by_model[model], times[model]) if model in by_model else (model, "-")
         table.add_row(*map(Text, cells))  # Text: nothing in it is markup
     console.print(table)
     for plan in by_model.values():
@@ -103,5 +115,5 @@ def _print_list(console: "Console", title: str, lines: Iterable[str]) -> None:
             console.print(Text(f"  {line}"), soft_wrap=True)
 
 
-def _seconds(duration_s: float | None) -> str:
-    return _UNKNOWN if duration_s is None else format_seconds(duration_s)
+def _seconds(duration_s: float | None, unknown: str = _UNKNOWN) -> str:
+    return unknown if duration_s is None else format_seconds(duration_s)

@@ -107,6 +107,13 @@ def test_hardware_and_plan(serve: Serve) -> None:
     assert plan["plans"][0]["model"] == "chat"
     assert plan["plans"][0]["reasons"] == ["it is not real"]
     assert plan["problems"] == {"big": "does not fit"}
+    measured = plan["plans"][0]["measured"]
+    assert 0 < measured["ready_s"] == running.pool.status("chat").measured_ready_s
+    assert measured["first_answer_s"] is None
+    running.chat("hello")
+    (chat,) = running.get("/edged/v1/plan").json()["plans"]
+    assert chat["measured"]["first_answer_s"] >= chat["measured"]["ready_s"]
+    assert chat["predicted"]["first_answer_s"] == 4.0
 
 
 def test_a_model_is_unloaded_loaded_and_warmed_up(serve: Serve) -> None:

@@ -1,9 +1,10 @@
-"""GET /edged/v1/hardware and /plan: what was measured, and what was decided on it."""
+"""GET /edged/v1/hardware and /plan: what was measured, what was decided on it, and what came of that."""
 
 import msgspec
 from flask import Blueprint, Response
 
 from edged.api.work import Api
+from edged.lifecycle.comparison import times_of, with_measured
 
 
 def routes(api: Api) -> Blueprint:
@@ -16,7 +17,8 @@ def routes(api: Api) -> Blueprint:
 
     @blueprint.get("/plan")
     def plan() -> Response:
-        body = {"plans": api.pool.plans, "problems": api.pool.problems}
+        plans = [with_measured(plan, times_of(api.pool.status(plan.model))) for plan in api.pool.plans]
+        body = {"plans": plans, "problems": api.pool.problems}
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
     return blueprint

@@ -4,15 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from edged.cli.main import cli
 from edged.cli.plan import row
+from edged.config.load import load
 from edged.errors import ConfigError
 from edged.lifecycle import planner
+from edged.lifecycle.calibration import Calibration, Measurement
+from edged.lifecycle.comparison import Times
 from edged.lifecycle.planner import Planned
 from edged.policy.plan import plan
+from edged.policy.types import Measured
 from tests.unit.policy.machines import MIB, machine, model, plan_one, settings
 
 PROBLEMS = {"gone": "the file is not there"}
@@ -48,7 +53,7 @@ def test_the_table_and_the_reasons(config: Path) -> None:
     assert result.exit_code == 1  # one is not installed
     table, _, reasons = result.output.partition("┘\n") if "┘" in result.output else ("", "", "")
     assert [name for name in ("minilm", "smollm2", "gone") if name in table] == ["minilm", "smollm2", "gone"]
-    for expected in ("strategy", "first answer", "warm", "512 x 16", "MiB"):
+    for expected in ("strategy", "answer", "last", "warm", "512 x 16", "MiB"):
         assert expected in table
     lines = reasons.splitlines()
     assert "minilm" in lines
@@ -90,14 +95,33 @@ def test_a_wrong_override_is_a_config_error(config: Path) -> None:
     assert "--set models.minilm.n_ctx: expected a positive integer" in str(result.exception)
 
 
+def test_what_the_last_load_took_stands_beside_the_prediction(config: Path) -> None:
+    planned = {each.model: each for each in planner.plan_models(load(config), Measured()).plans}
+    calibration = Calibration.load(config.parent / "state" / "calibration.json")
+    took = Measurement(size_bytes=1, device="mmcblk0", ready_s=7.25, timings_s={})
+    calibration.record(planned["smollm2"], took)
+    calibration.record_first_answer(planned["smollm2"], 8.5)
+    calibration.record(msgspec.structs.replace(planned["minilm"], strategy="lazy"), took)
+    calibration.save()
+    table = edged_plan(config).output
+    assert "7.2 s" in table
+    assert "8.5 s" in table
+    plans = {each["model"]: each for each in json.loads(edged_plan(config, "--json").output)["plans"]}
+    assert plans["smollm2"]["measured"] == {"ready_s": 7.25, "first_answer_s": 8.5}
+    assert plans["smollm2"]["predicted"]["ready_s"] > 0
+    assert plans["minilm"]["measured"] == {"ready_s": None, "first_answer_s": None}  # by another strategy
+
+
 def test_rows() -> None:
-    warm = row(plan_one(machine(), model("smollm2")))
+    never = Times()
+    warm = row(plan_one(machine(), model("smollm2")), Times(ready_s=2.0))
     assert warm[:2] == ("smollm2", "warm")
     assert warm[4] == "4096 x 4"
-    refused = row(plan_one(machine(available_bytes=MIB), model("smollm2")))
+    assert (warm[6], warm[8]) == ("2 s", "-")
+    refused = row(plan_one(machine(available_bytes=MIB), model("smollm2")), never)
     assert refused[1] == "refused"
-    assert refused[-2:] == ("-", "-")
-    later = row(plan_one(machine(), model("smollm2", strategy="warm", preload=False)))
+    assert refused[-4:] == ("-", "-", "-", "-")
+    later = row(plan_one(machine(), model("smollm2", strategy="warm", preload=False)), never)
     assert later[1] == "warm, on demand"
-    unknown = row(plan_one(machine(bytes_per_s=None), model("smollm2")))
-    assert unknown[-1] == "unknown"
+    unknown = row(plan_one(machine(bytes_per_s=None), model("smollm2")), never)
+    assert unknown[-2:] == ("unknown", "-")

@@ -1,0 +1,36 @@
+"""A plan's predicted times, and beside them what was measured."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from edged.lifecycle.calibration import Load
+from edged.lifecycle.status import ModelStatus
+from edged.policy.types import LoadPlan
+
+
+class Times(msgspec.Struct, frozen=True, kw_only=True):
+    """Measured seconds after the start of a load; None where there was none."""
+
+    ready_s: float | None = None
+    first_answer_s: float | None = None
+
+
+def times_of(status: ModelStatus) -> Times:
+    """The last load since edged started."""
+    return Times(ready_s=status.measured_ready_s, first_answer_s=status.measured_first_answer_s)
+
+
+def last_times(plan: LoadPlan, loads: Sequence[Load]) -> Times:
+    """The last of the kept `loads` (the latest last) of the plan's file by its strategy."""
+    for load in reversed(loads):
+        if (load.path, load.strategy) == (plan.path, plan.strategy):
+            return Times(ready_s=load.ready_s, first_answer_s=load.first_answer_s)
+    return Times()
+
+
+def with_measured(plan: LoadPlan, measured: Times) -> dict[str, Any]:
+    """The plan for a JSON document, `measured` beside its `predicted`."""
+    fields: dict[str, Any] = msgspec.to_builtins(plan)
+    return fields | {"measured": msgspec.to_builtins(measured)}
