@@ -1,7 +1,6 @@
 """Getting a model's bytes into memory: the reader, the map's advice, and locking."""
 
 import ctypes
-import mmap
 import os
 import resource
 import sys
@@ -14,7 +13,6 @@ from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, R
 
 _CHUNK_BYTES = 1 << 20
 _REPORT_EVERY_S = 0.1
-_MADV_RANDOM = 1
 
 
 class Prefetch:
@@ -76,24 +74,6 @@ class Prefetch:
                     self._report(Progress("prefetch", self._bytes_done, self._bytes_total))
 
 
-def advise_random(path: str, ranges: Sequence[FileRange]) -> None:
-    """Keep the kernel's readahead from reading what lies around rows that are picked here and there."""
-    for address, length in _mapped(path, ranges):
-        _check(ctypes.CDLL(None, use_errno=True).madvise(_pointer(address), length, _MADV_RANDOM), "madvise")
-
-
-def lock(path: str, ranges: Sequence[FileRange], n_bytes: int) -> None:
-    """Keep the first `n_bytes` of `ranges` in RAM, whatever the pressure."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    for address, length in _mapped(path, ranges):
-        wanted = min(length, n_bytes)
-        if wanted > 0:
-            _check(
-                libc.mlock(_pointer(address), ctypes.c_size_t(wanted)), "mlock (see LimitMEMLOCK, ulimit -l)"
-            )
-        n_bytes -= wanted
-
-
 def anon_bytes() -> int | None:
     """This process's anonymous memory."""
     for line in Path("/proc/self/status").read_text().splitlines():
@@ -138,32 +118,3 @@ def _read_bytes(io: Path) -> int | None:
 def lazy_map_is_loaded() -> bool:
     """Whether lazymap was preloaded into this process."""
     return hasattr(ctypes.CDLL(None), "edged_abort_requested")
-
-
-def _mapped(path: str, ranges: Sequence[FileRange]) -> list[tuple[int, int]]:
-    """(address, length) of the whole pages of `ranges` in this process's map of `path`."""
-    page = mmap.PAGESIZE
-    real = os.path.realpath(path)
-    pieces = []
-    for line in Path("/proc/self/maps").read_text().splitlines():
-        fields = line.split(maxsplit=5)
-        if len(fields) < 6 or fields[5] != real:
-            continue
-        begin, end = (int(part, 16) for part in fields[0].split("-"))
-        file_offset = int(fields[2], 16)
-        for piece in ranges:
-            first = max(begin, begin + piece.offset - file_offset)
-            last = min(end, begin + piece.offset + piece.length - file_offset)
-            first, last = -(-first // page) * page, last // page * page
-            if first < last:
-                pieces.append((first, last - first))
-    return pieces
-
-
-def _pointer(address: int) -> ctypes.c_void_p:
-    return ctypes.c_void_p(address)
-
-
-def _check(result: int, what: str) -> None:
-    if result != 0:
-        print(f"{what} failed: {os.strerror(ctypes.get_errno())}", file=sys.stderr)

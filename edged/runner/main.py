@@ -8,6 +8,7 @@ import ctypes
 import signal
 import socket
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,13 +18,12 @@ from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
 from edged.runner.loading import (
     Prefetch,
-    advise_random,
     anon_bytes,
     lazy_map_is_loaded,
-    lock,
     reads_so_far,
     telling_reads,
 )
+from edged.runner.mapping import advise_random, pin
 from edged.runner.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -94,8 +94,10 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
     if start.wait_for_prefetch:
         prefetch.wait()
         clock.lap("prefetch_wait_s")
-    if start.mlock_bytes:
-        lock(start.path, start.prefetch, start.mlock_bytes)
+    if start.mlock_bytes and start.wait_for_prefetch:
+        pin(start.path, start.prefetch)
+    elif start.mlock_bytes:
+        threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
     worker = _worker(start, model, context, outbox)
     if start.warmup:
         outbox.send(protocol.Progress("warmup", 0, 0))
@@ -168,6 +170,11 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
         max_queue_tokens=start.max_queue_tokens,
     )
     return GenerateWorker(Scheduler(limits, context), context, model.vocabulary, lease, send)
+
+
+def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
+    prefetch.wait()
+    pin(start.path, start.prefetch)
 
 
 def _offer_to_the_oom_killer() -> None:

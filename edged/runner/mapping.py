@@ -1,0 +1,100 @@
+"""The model's memory map in this process: advice for parts of it, and pages that pressure cannot take."""
+
+import ctypes
+import mmap
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from edged.runner.protocol import FileRange
+
+_MADV_RANDOM = 1
+_MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
+_COPY_BYTES = 4 << 20
+
+
+def advise_random(path: str, ranges: Sequence[FileRange]) -> None:
+    """Keep the kernel's readahead from reading what lies around rows that are picked here and there."""
+    for address, _, length in _mapped(path, ranges):
+        if _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_RANDOM) != 0:
+            print(f"madvise: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
+
+
+def pin(path: str, ranges: Sequence[FileRange]) -> int:
+    """Keep `ranges` in RAM, whatever the pressure; returns the bytes that are kept.
+
+    Locked where this process may (RLIMIT_MEMLOCK); elsewhere the map's pages are replaced by anonymous
+    copies, which nothing but swap can take. Computing may go on meanwhile.
+    """
+    pinned_bytes = 0
+    for address, offset, length in _mapped(path, ranges):
+        if _libc().mlock(ctypes.c_void_p(address), ctypes.c_size_t(length)) == 0:
+            pinned_bytes += length
+        else:
+            pinned_bytes += _copy(path, address, offset, length)
+    return pinned_bytes
+
+
+def _copy(path: str, address: int, offset: int, length: int) -> int:
+    """Put anonymous copies of the file's bytes in the place of its pages, a few MiB at a time."""
+    done = 0
+    with open(path, "rb", buffering=0) as file:
+        while done < length:
+            size = min(_COPY_BYTES, length - done)
+            if not _copy_piece(file.fileno(), address + done, offset + done, size):
+                print(f"pinning stopped at {done} of {length} bytes", file=sys.stderr)
+                break
+            os.posix_fadvise(file.fileno(), offset + done, size, os.POSIX_FADV_DONTNEED)
+            done += size
+    return done
+
+
+def _copy_piece(file: int, address: int, offset: int, size: int) -> bool:
+    libc = _libc()
+    private = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+    copy = libc.mmap(
+        None, ctypes.c_size_t(size), mmap.PROT_READ | mmap.PROT_WRITE, private, -1, ctypes.c_long(0)
+    )
+    if copy in (None, ctypes.c_void_p(-1).value):
+        return False
+    buffer = (ctypes.c_char * size).from_address(copy)
+    whole = os.preadv(file, [memoryview(buffer)], offset) == size
+    flags = _MREMAP_MAYMOVE | _MREMAP_FIXED
+    moved = (
+        whole
+        and libc.mremap(
+            ctypes.c_void_p(copy),
+            ctypes.c_size_t(size),
+            ctypes.c_size_t(size),
+            flags,
+            ctypes.c_void_p(address),
+        )
+        == address
+    )
+    if not moved:
+        libc.munmap(ctypes.c_void_p(copy), ctypes.c_size_t(size))
+    return bool(moved)
+
+
+def _libc() -> ctypes.CDLL:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mmap.restype = libc.mremap.restype = ctypes.c_void_p
+    return libc
+
+
+def _mapped(path: str, ranges: Sequence[FileRange]) -> Iterator[tuple[int, int, int]]:
+    """(address, file offset, length) of the whole pages of `ranges`, in their order, in the map of `path`."""
+    page = mmap.PAGESIZE
+    real = os.path.realpath(path)
+    maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    for piece in ranges:
+        for fields in maps:
+            if len(fields) < 6 or fields[5] != real:
+                continue
+            begin, end = (int(part, 16) for part in fields[0].split("-"))
+            shift = begin - int(fields[2], 16)  # from a file offset to its address
+            first = -(-max(begin, piece.offset + shift) // page) * page
+            last = min(end, piece.offset + piece.length + shift) // page * page
+            if first < last:
+                yield first, first - shift, last - first
