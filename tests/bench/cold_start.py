@@ -4,125 +4,143 @@ Run as root: `.venv/bin/python -m tests.bench.cold_start --help`; README.md besi
 """
 
 import compileall
-import sys
-import tempfile
 from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import click
 
 import edged
 from edged.config.paths import model_dir
 from edged.config.schema import Config
-from tests.bench import edged_daemon, report
+from tests.bench import figure, report, starts
 from tests.bench.models import BenchModel, installed
-from tests.bench.process import BenchFailed, TimedProcess
+from tests.bench.peers import llama_server
+from tests.bench.process import BenchFailed
+from tests.bench.starts import Start
 from tests.device.device import Device, why_not
 from tests.device.limits import PROFILES, Limits
 
 _STOCK = "stock mmap"
-_STOCK_SCRIPT = (sys.executable, str(Path(__file__).with_name("stock.py")))
+_PEER = "llama-server"
 _CAPTION = (
     "Seconds from exec: median (range). floor: model file bytes / read rate; ratio: first answer / floor.\n"
-    "Only the model file is cold: Python, edged and llama.cpp are in the page cache. The first request is\n"
-    "sent as soon as the port answers. Stock mmap is a bare script that loads as llama-cpp-python does by\n"
-    "default: no server."
+    "Only the model file is cold: programs and libraries are in the page cache. The first request is sent\n"
+    "as soon as the port answers, and repeated while it is refused. livez of llama-server: /health answers\n"
+    "at all. Stock mmap is a bare script that loads as llama-cpp-python does by default: no server. The\n"
+    "peers have the context that edged plans for the device."
+)
+_PREDICTED_CAPTION = (
+    "What edged predicted at a first start on the device (nothing learnt yet) beside what it measured, in\n"
+    "seconds from the start of the load. error: |measured - predicted| / measured, median of the starts."
 )
 
-
-@dataclass(frozen=True)
-class Sample:
-    """One start, in seconds from exec. A bare script has no /livez; its model is ready when it is loaded."""
-
-    livez_s: float | None
-    readyz_s: float
-    answer_s: float
+_COLUMNS = ("model", "device", "program", "livez", "readyz", "first answer", "floor", "ratio")
+_PREDICTED_COLUMNS = (
+    *("model", "device", "program", "ready, predicted", "measured", "error"),
+    *("first answer, predicted", "measured", "error"),
+)
+_FIGURE_TEXTS = ("First answer after a cold start", "x the time that reading the whole model file takes")
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What is measured: a program with a model on a device. `program` is stock, or edged with a strategy."""
+    """What is measured: a program with a model on a device. `program` is a peer, or edged with a strategy."""
 
     model: BenchModel
     profile: str
     program: str
 
+    @property
+    def is_edged(self) -> bool:
+        """Whether `program` is a strategy of edged."""
+        return self.program not in (_STOCK, _PEER)
 
-def measure_edged(device: Device, model: BenchModel, strategy: str) -> Sample:
-    """Start the daemon; ask for life, readiness and an answer at the same time."""
-    with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
-        config = edged_daemon.write_config(Path(folder, "edged.yaml"), [model], strategy)
-        # the daemon ends before the thread is waited for, so that a hanging answer ends, too
-        with ThreadPoolExecutor(1) as threads, edged_daemon.start(device.run, config) as daemon:
-            client = edged_daemon.Client(daemon)
-            status, _ = client.request("/livez")
-            livez_s = daemon.elapsed_s()
-            if status != 200:
-                raise daemon.failure(f"/livez: {status}")
-            answer_s = threads.submit(_answered_s, client, daemon, model)
-            client.wait_until_ready()
-            return Sample(livez_s, daemon.elapsed_s(), answer_s.result())
+    @property
+    def floor_s(self) -> float:
+        """Seconds to read the whole file."""
+        rate = PROFILES[self.profile].read_bytes_per_s
+        assert rate is not None
+        return self.model.size_bytes / rate
 
 
-def _answered_s(client: edged_daemon.Client, daemon: TimedProcess, model: BenchModel) -> float:
-    client.answer(model)
-    return daemon.elapsed_s()
+Samples = Mapping[Cell, Sequence[Start]]
 
 
-def measure_stock(device: Device, model: BenchModel) -> Sample:
-    """Start the bare script and wait for what it prints."""
-    with TimedProcess(device.run, [*_STOCK_SCRIPT, str(model.file), model.kind]) as script:
-        script.wait_for_line(lambda line: line == "loaded\n")
-        loaded_s = script.elapsed_s()
-        script.wait_for_line(lambda line: line == "answered\n")
-        return Sample(None, loaded_s, script.elapsed_s())
-
-
-def measure(cell: Cell) -> Sample:
-    """One cold start. Raises BenchFailed."""
+def measure(cell: Cell, plan: Mapping[str, Any] | None, peer: Path | None) -> Start:
+    """One cold start; peers need the plan of edged and llama-server its program. Raises BenchFailed."""
     with Device(PROFILES[cell.profile]) as device:
         device.cold(cell.model.file)
+        if cell.is_edged:
+            return starts.edged(device, [cell.model], cell.program)
+        if plan is None:
+            raise BenchFailed("edged has not said what context it would give this model")
         if cell.program == _STOCK:
-            return measure_stock(device, cell.model)
-        return measure_edged(device, cell.model, cell.program)
+            return starts.stock(device, cell.model, plan)
+        assert peer is not None
+        return starts.peer(device, cell.model, plan, peer)
 
 
-def row(cell: Cell, samples: list[Sample]) -> list[str]:
-    """One line of the table."""
-    rate = PROFILES[cell.profile].read_bytes_per_s
-    assert rate is not None
-    floor_s = cell.model.size_bytes / rate
-    answers = [sample.answer_s for sample in samples]
-    return [
-        f"{cell.model.id} ({cell.model.size_bytes / 1e6:.0f} MB)",
-        f"{cell.profile} ({rate / 1e6:.0f} MB/s)",
-        cell.program if cell.program == _STOCK else f"edged, {cell.program}",
-        report.seconds([sample.livez_s for sample in samples if sample.livez_s is not None]),
-        report.seconds([sample.readyz_s for sample in samples]),
-        report.seconds(answers),
-        f"{floor_s:.2f}",
-        report.ratio(answers, floor_s),
-    ]
-
-
-def run(cells: list[Cell], repetitions: int) -> tuple[dict[Cell, list[Sample]], int]:
+def run(cells: Sequence[Cell], repetitions: int, peer: Path | None) -> tuple[Samples, int]:
     """Measure every cell in turn, over and over, so that a change of the machine's mood hits all alike."""
-    samples: dict[Cell, list[Sample]] = defaultdict(list)
+    samples: dict[Cell, list[Start]] = defaultdict(list)
+    plans: dict[tuple[BenchModel, str], dict[str, Any]] = {}
     failures = 0
     for repetition, cell in product(range(repetitions), cells):
         name = f"{cell.model.id}, {cell.profile}, {cell.program}, {repetition + 1} of {repetitions}"
         try:
-            sample = measure(cell)
+            start = measure(cell, plans.get((cell.model, cell.profile)), peer)
         except BenchFailed as error:
             failures += 1
             click.echo(f"{name}: failed: {error}", err=True)
-        else:
-            samples[cell].append(sample)
-            click.echo(f"{name}: first answer after {sample.answer_s:.2f} s", err=True)
+            continue
+        samples[cell].append(start)
+        if cell.is_edged:
+            plans[cell.model, cell.profile] = start.plans[cell.model.id]
+        click.echo(f"{name}: first answer after {start.answers_s[cell.model.id]:.2f} s", err=True)
     return samples, failures
+
+
+def row(cell: Cell, samples: Sequence[Start]) -> list[str]:
+    """One line of the table."""
+    answers = [start.answers_s[cell.model.id] for start in samples]
+    return [
+        f"{cell.model.id} ({cell.model.size_bytes / 1e6:.0f} MB)",
+        f"{cell.profile} ({cell.model.size_bytes / cell.floor_s / 1e6:.0f} MB/s)",
+        f"edged, {cell.program}" if cell.is_edged else cell.program,
+        report.seconds([start.livez_s for start in samples if start.livez_s is not None]),
+        report.seconds([start.readyz_s for start in samples]),
+        report.seconds(answers),
+        f"{cell.floor_s:.2f}",
+        report.ratio(answers, cell.floor_s),
+    ]
+
+
+def predicted_row(cell: Cell, samples: Sequence[Start]) -> list[str]:
+    """Predicted beside measured, of a cell of edged."""
+    columns = [cell.model.id, cell.profile, cell.program]
+    for what in ("ready_s", "first_answer_s"):
+        said = [start.statuses[cell.model.id] for start in samples]
+        pairs = [(status[f"predicted_{what}"], status[f"measured_{what}"]) for status in said]
+        known = [(predicted, measured) for predicted, measured in pairs if predicted and measured]
+        columns.append(report.seconds([predicted for predicted, _ in known]))
+        columns.append(report.seconds([measured for _, measured in known]))
+        columns.append(report.percent(report.errors(known)))
+    return columns
+
+
+def _bars(samples: Samples) -> list[figure.Group]:
+    """First answers as multiples of the floor, a group for each model and device."""
+    groups: dict[str, list[figure.Bar]] = defaultdict(list)
+    for cell, measured in samples.items():
+        answers = [start.answers_s[cell.model.id] / cell.floor_s for start in measured]
+        name = f"edged, {cell.program}" if cell.program not in (_STOCK, _PEER, "auto") else cell.program
+        title = f"{cell.model.id}, {cell.model.size_bytes / cell.floor_s / 1e6:.0f} MB/s"
+        groups[title].append(figure.Bar("edged" if cell.program == "auto" else name, answers))
+    return [figure.Group(title, tuple(bars)) for title, bars in groups.items()]
 
 
 @click.command()
@@ -133,18 +151,24 @@ def run(cells: list[Cell], repetitions: int) -> tuple[dict[Cell, list[Sample]], 
 @click.option(
     "--strategy", "strategies", multiple=True, help="For edged, instead of what it plans; may be repeated."
 )
+@click.option("--peer", "peers", multiple=True, type=click.Choice([_STOCK, _PEER]), help="Only this peer.")
 @click.option("--repetitions", type=click.IntRange(1), default=3, show_default=True)
 @click.option(
     "--model-dir", "folder", type=click.Path(path_type=Path), help="Default: where `edged pull` puts them."
+)
+@click.option(
+    "--figure", "drawing", type=click.Path(path_type=Path), help="Draw the first answers into an SVG file."
 )
 def main(
     models: tuple[str, ...],
     profiles: tuple[str, ...],
     strategies: tuple[str, ...],
+    peers: tuple[str, ...],
     repetitions: int,
     folder: Path | None,
+    drawing: Path | None,
 ) -> None:
-    """Measure cold starts of edged and of stock llama-cpp-python on emulated devices."""
+    """Measure cold starts of edged, llama-server and stock llama-cpp-python on emulated devices."""
     reason = why_not(Limits(ram_bytes=1 << 30, read_bytes_per_s=20_000_000))
     if reason is not None:
         raise click.ClickException(reason)
@@ -153,11 +177,19 @@ def main(
     if not found:
         raise click.ClickException(f"no model in {folder}: run `edged pull minilm smollm2`")
     compileall.compile_dir(Path(edged.__file__).parent, quiet=1)  # as install.sh does
-    programs = [*(strategies or ("auto",)), _STOCK]
-    cells = [Cell(*key) for key in product(found, profiles or PROFILES, programs)]
-    samples, failures = run(cells, repetitions)
-    columns = ("model", "device", "program", "livez", "readyz", "first answer", "floor", "ratio")
-    report.print_table("Cold start", _CAPTION, columns, [row(cell, samples[cell]) for cell in cells])
+    chosen = peers or (_PEER, _STOCK)
+    programs = [*(strategies or ("auto",)), *chosen]
+    cells = [Cell(*key) for key in product(found, profiles or ("sd20", "sd40"), programs)]
+    try:
+        samples, failures = run(cells, repetitions, llama_server.binary() if _PEER in chosen else None)
+    except BenchFailed as error:
+        raise click.ClickException(str(error)) from error
+    lines = [row(cell, samples[cell]) for cell in cells]
+    report.print_table("Cold start", _CAPTION, _COLUMNS, lines)
+    lines = [predicted_row(cell, samples[cell]) for cell in cells if cell.is_edged]
+    report.print_table("Predicted and measured", _PREDICTED_CAPTION, _PREDICTED_COLUMNS, lines)
+    if drawing is not None:
+        drawing.write_text(figure.bars(*_FIGURE_TEXTS, _bars(samples)))
     if failures:
         raise click.ClickException(f"{failures} of {len(cells) * repetitions} starts failed")
 

@@ -5,27 +5,35 @@ import json
 import re
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.bench import web
 from tests.bench.models import BenchModel
 from tests.bench.process import BenchFailed, Launcher, TimedProcess
 
 EDGED = (sys.executable, "-c", "from edged.cli.main import main; main()")
 _ADDRESS = re.compile(r"edged: listening on http://127\.0\.0\.1:(\d+)")
 _POLL_S = 0.02  # rarely enough to take no CPU from what is measured
-_TIMEOUT_S = 120.0
 
 
-def write_config(path: Path, models: list[BenchModel], strategy: str) -> Path:
-    """A configuration that serves these models, with a state folder of its own beside the file."""
+def write_config(
+    path: Path, models: list[BenchModel], strategy: str, more: Mapping[str, object] | None = None
+) -> Path:
+    """A configuration that serves these models, with a state folder of its own beside the file.
+
+    `more` are further settings of every model.
+    """
     text = yaml.safe_dump(
         {
             "storage": {"state_dir": str(path.parent / "state")},
-            "loading": {"request_wait": f"{_TIMEOUT_S:.0f}s"},
-            "models": {model.id: {"file": str(model.file), "strategy": strategy} for model in models},
+            "loading": {"request_wait": f"{web.TIMEOUT_S:.0f}s"},
+            "models": {
+                model.id: {"file": str(model.file), "strategy": strategy, **(more or {})} for model in models
+            },
         }
     )
     path.write_text(text)
@@ -49,33 +57,32 @@ class Client:
         daemon.drain()
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
-        """One request on a connection of its own: GET, or POST with a JSON body. Returns status and body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT_S)
+        """One request; returns status and body. Raises BenchFailed when the daemon does not answer."""
         try:
-            if body is None:
-                connection.request("GET", path)
-            else:
-                connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, response.read()
-        except OSError as error:
+            return web.request(self._port, path, body)
+        except (OSError, http.client.HTTPException) as error:
             raise self._daemon.failure(f"{path}: {error}") from error
-        finally:
-            connection.close()
 
     def answer(self, model: BenchModel) -> None:
         """Wait for a model's first answer. Raises BenchFailed when it is none."""
         status, body = self.request(model.endpoint, model.request)
         if status != 200:
-            raise BenchFailed(f"{model.endpoint}: {status}: {body[:500].decode(errors='replace')}")
+            raise BenchFailed(f"{model.endpoint}: {status}: {web.shown(body)}")
 
     def wait_until_ready(self) -> None:
         """Ask /readyz until it says 200. Raises BenchFailed when the daemon ends or time is up."""
-        deadline = time.monotonic() + _TIMEOUT_S
+        deadline = time.monotonic() + web.TIMEOUT_S
         while True:
             status, body = self.request("/readyz")
             if status == 200:
                 return
             if self._daemon.ended() or time.monotonic() > deadline:
-                raise self._daemon.failure(f"/readyz: {status}: {body[:500].decode(errors='replace')}")
+                raise self._daemon.failure(f"/readyz: {status}: {web.shown(body)}")
             time.sleep(_POLL_S)
+
+    def of_models(self, path: str, key: str) -> dict[str, dict[str, Any]]:
+        """What /edged/v1/models (key `models`) or /edged/v1/plan (key `plans`) says, by model."""
+        status, body = self.request(path)
+        if status != 200:
+            raise BenchFailed(f"{path}: {status}: {web.shown(body)}")
+        return {entry["model"]: entry for entry in json.loads(body)[key]}

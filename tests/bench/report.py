@@ -19,6 +19,16 @@ def ratio(samples: Sequence[float], floor: float) -> str:
     return f"{statistics.median(samples) / floor:.2f} x" if samples else "-"
 
 
+def errors(pairs: Sequence[tuple[float, float]]) -> list[float]:
+    """How far each prediction is off, as a share of what was measured; `pairs` are (predicted, measured)."""
+    return [abs(measured - predicted) / measured for predicted, measured in pairs]
+
+
+def percent(shares: Sequence[float]) -> str:
+    """The median of shares of one: `12 %`; a dash where there is nothing."""
+    return f"{100 * statistics.median(shares):.0f} %" if shares else "-"
+
+
 def print_table(title: str, caption: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: two columns of names, then numbers. As wide as it needs where stdout is a file."""
     console = rich.console.Console()

@@ -1,6 +1,6 @@
 """The peer: a bare script that loads a model as llama-cpp-python does by default, and answers once.
 
-Run as `python stock.py FILE embed|generate`; prints `loaded` and `answered` when it has.
+Run as `python stock.py FILE embed|generate N_CTX`; prints `loaded` and `answered` when it has.
 """
 
 import sys
@@ -8,9 +8,9 @@ import sys
 import llama_cpp
 
 
-def main(file: str, kind: str) -> None:
+def main(file: str, kind: str, n_ctx: str) -> None:
     """Load by mmap, the default, and compute one answer."""
-    model = llama_cpp.Llama(file, embedding=kind == "embed", verbose=False)
+    model = llama_cpp.Llama(file, embedding=kind == "embed", n_ctx=int(n_ctx), verbose=False)
     print("loaded", flush=True)
     if kind == "embed":
         model.embed("A man is eating food.")

@@ -1,14 +1,16 @@
 """The parts that benchmarks are made of, on stand-ins for the daemon: no model, no device."""
 
 import sys
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
 from edged.config.load import load
-from tests.bench import edged_daemon, report
+from tests.bench import edged_daemon, figure, report
 from tests.bench.edged_daemon import Client
 from tests.bench.models import BenchModel, installed
+from tests.bench.peers import llama_server
 from tests.bench.process import BenchFailed, TimedProcess, start_here
 
 # Ready at the third question; answers whom it is asked for minilm, and refuses others.
@@ -31,6 +33,13 @@ print("something else")
 print(f"edged: listening on http://127.0.0.1:{server.server_port}", flush=True)
 server.serve_forever()
 """
+
+# The same as llama-server: it takes its port from the command line, and everything is refused at first.
+REFUSES_AT_FIRST = (
+    STAND_IN.replace("import http.server, json", "import http.server, json, sys")
+    .replace('"/readyz"', '"/health"')
+    .replace(", 0), Handler", ", int(sys.argv[4])), Handler")
+)
 
 
 def test_a_daemon_is_asked_until_it_is_ready_and_answers() -> None:
@@ -71,6 +80,54 @@ def test_numbers_are_medians_with_their_range() -> None:
     assert report.seconds([3.0, 1.0, 2.2]) == "2.20 (1.00-3.00)"
     assert report.ratio([3.0, 1.0, 2.2], 2.0) == "1.10 x"
     assert (report.seconds([]), report.ratio([], 2.0)) == ("-", "-")
+
+
+def test_the_error_of_a_prediction_is_a_share_of_what_was_measured() -> None:
+    errors = report.errors([(1.0, 2.0), (3.0, 2.0), (2.0, 2.0)])
+    assert errors == [0.5, 0.5, 0.0]
+    assert (report.percent(errors), report.percent([])) == ("50 %", "-")
+
+
+def test_a_figure_shows_medians_and_what_gave_no_answer() -> None:
+    groups = [figure.Group("a < b", [figure.Bar("one", [1.0, 2.0, 4.0]), figure.Bar("two", [])])]
+    drawing = ET.fromstring(figure.bars("Title", "unit", groups))
+    texts = [text.text for text in drawing.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts == ["Title", "unit; shorter is better", "1", "a < b", "one", "2.00 x", "two", "no answer"]
+    (bar,) = drawing.iter("{http://www.w3.org/2000/svg}rect")
+    line = list(drawing.iter("{http://www.w3.org/2000/svg}line"))[1]
+    end_of_median = float(bar.attrib["x"]) + float(bar.attrib["width"])
+    assert float(line.attrib["x1"]) < end_of_median < float(line.attrib["x2"])
+
+
+def test_llama_server_gets_the_context_that_edged_plans() -> None:
+    plan = {"n_ctx": 2048, "n_seq_max": 4, "n_batch": 512, "n_ubatch": 256, "type_k": "q8_0", "type_v": "f16"}
+    args = llama_server.arguments(BenchModel("smollm2", "generate", Path("smollm2.gguf")), plan)
+    assert args[args.index("-c") + 1] == "8192"
+    assert args[args.index("-ctk") + 1] == "q8_0"
+    embed_args = llama_server.arguments(BenchModel("minilm", "embed", Path("minilm.gguf")), plan)
+    assert embed_args[embed_args.index("-c") + 1] == "2048"
+    assert "--embeddings" in embed_args
+
+
+def test_a_server_that_refuses_at_first_is_asked_again(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text(f"#!{sys.executable}\n{REFUSES_AT_FIRST}")
+    program.chmod(0o755)
+    server = llama_server.Server(start_here, program, [])
+    with server.process:
+        assert server.answers_s() <= server.healthy_s()
+        server.first_answer_s(BenchModel("minilm", "embed", Path("minilm.gguf")))
+        with pytest.raises(BenchFailed, match="/v1/completions: 404"):
+            server.first_answer_s(BenchModel("smollm2", "generate", Path("smollm2.gguf")))
+
+
+def test_a_server_that_ends_is_reported_with_its_log(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho no such model >&2\nexit 3\n")
+    program.chmod(0o755)
+    server = llama_server.Server(start_here, program, [])
+    with server.process, pytest.raises(BenchFailed, match=r"(?s)exit code 3.*no such model"):
+        server.healthy_s()
 
 
 def test_a_table_in_a_file_is_not_cut(capsys: pytest.CaptureFixture[str]) -> None:
