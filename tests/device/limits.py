@@ -14,12 +14,19 @@ class Limits:
 
     ram_bytes: int | None = None
     read_bytes_per_s: int | None = None
+    reads_per_s: int | None = None
     cpus: float | None = None
 
 
+# CPUs are shares of this machine's: the four slow cores of a small board compute about as much as one of them.
 PROFILES = {
-    "sd20": Limits(ram_bytes=512 << 20, read_bytes_per_s=20_000_000),
-    "sd40": Limits(ram_bytes=1 << 30, read_bytes_per_s=40_000_000),
+    "sd20": Limits(ram_bytes=512 << 20, read_bytes_per_s=20_000_000, cpus=1),
+    "sd40": Limits(ram_bytes=1 << 30, read_bytes_per_s=40_000_000, cpus=2),
+    "emmc90": Limits(ram_bytes=2 << 30, read_bytes_per_s=90_000_000, cpus=2),
+    "usb300": Limits(ram_bytes=4 << 30, read_bytes_per_s=300_000_000, cpus=2),
+    "nvme": Limits(ram_bytes=8 << 30, cpus=4),
+    # A seek and half a turn of the platter take 8 ms.
+    "hdd100": Limits(ram_bytes=4 << 30, read_bytes_per_s=100_000_000, reads_per_s=120, cpus=2),
 }
 
 
@@ -33,8 +40,8 @@ def settings(
     wanted: dict[str, list[tuple[str, str]]] = {}
     if limits.ram_bytes is not None:
         wanted["memory"] = _memory(hierarchies["memory"].version, limits.ram_bytes)
-    if limits.read_bytes_per_s is not None:
-        wanted["io"] = _reads(hierarchies["io"].version, limits.read_bytes_per_s, disks)
+    if limits.read_bytes_per_s is not None or limits.reads_per_s is not None:
+        wanted["io"] = _reads(hierarchies["io"].version, limits, disks)
     if limits.cpus is not None:
         wanted["cpu"] = _cpu(hierarchies["cpu"].version, round(limits.cpus * _PERIOD_US))
     return wanted
@@ -47,10 +54,14 @@ def _memory(version: int, ram_bytes: int) -> list[tuple[str, str]]:
     return [("memory.swap.max", "0"), ("memory.max", str(ram_bytes))]
 
 
-def _reads(version: int, bytes_per_s: int, disks: Sequence[str]) -> list[tuple[str, str]]:
+def _reads(version: int, limits: Limits, disks: Sequence[str]) -> list[tuple[str, str]]:
+    """A request of the file system counts as one read, whatever its size."""
+    names = ("rbps", "riops") if version == 2 else ("read_bps_device", "read_iops_device")
+    values = (limits.read_bytes_per_s, limits.reads_per_s)
+    given = [(name, value) for name, value in zip(names, values, strict=True) if value is not None]
     if version == 1:
-        return [("blkio.throttle.read_bps_device", f"{disk} {bytes_per_s}") for disk in disks]
-    return [("io.max", f"{disk} rbps={bytes_per_s}") for disk in disks]
+        return [(f"blkio.throttle.{name}", f"{disk} {value}") for disk in disks for name, value in given]
+    return [("io.max", " ".join([disk, *(f"{name}={value}" for name, value in given)])) for disk in disks]
 
 
 def _cpu(version: int, quota_us: int) -> list[tuple[str, str]]:

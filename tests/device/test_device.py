@@ -154,25 +154,65 @@ def test_hierarchies_are_found_in_v1_v2_and_hybrid_mounts(tmp_path: Path) -> Non
     assert find_hierarchies("") == {}
 
 
+@pytest.mark.parametrize("name", PROFILES)
+def test_every_profile_can_be_made_and_leaves_nothing(name: str, needs_devices: None) -> None:
+    with Device(PROFILES[name]) as device:
+        folders = device.folders
+        assert folders
+        assert all(folder.exists() for folder in folders)
+    assert not any(folder.exists() for folder in folders)
+
+
+@pytest.mark.usefixtures("needs_devices")
+def test_few_reads_a_second_limit_small_reads_and_not_large_ones(on_disk: Path) -> None:
+    script = (
+        "import os, sys, time; file = os.open(sys.argv[1], os.O_RDONLY); size = int(sys.argv[2])\n"
+        "os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)\n"
+        "start = time.monotonic(); [os.pread(file, size, n * (1 << 20)) for n in range(20)]\n"
+        "print(time.monotonic() - start)"
+    )
+    took_s = {}
+    with Device(Limits(reads_per_s=40)) as device:
+        for size_bytes in (4096, 1 << 20):
+            device.cold(on_disk)
+            argv = [sys.executable, "-c", script, str(on_disk), str(size_bytes)]
+            with device.run(argv, stdout=subprocess.PIPE) as reader:
+                assert reader.stdout is not None
+                took_s[size_bytes] = float(reader.stdout.read())
+    assert min(took_s.values()) > 0.3, "20 reads at 40 a second, the first of them at once"
+    assert took_s[1 << 20] < 3 * took_s[4096]
+
+
 def test_a_profile_in_the_words_of_each_cgroup_version() -> None:
     for version, expected in (
         (
             1,
             {
-                "memory": [("memory.swappiness", "0"), ("memory.limit_in_bytes", "536870912")],
-                "io": [("blkio.throttle.read_bps_device", "8:0 20000000")],
+                "memory": [("memory.swappiness", "0"), ("memory.limit_in_bytes", str(4 << 30))],
+                "io": [
+                    ("blkio.throttle.read_bps_device", "8:0 100000000"),
+                    ("blkio.throttle.read_iops_device", "8:0 120"),
+                ],
+                "cpu": [("cpu.cfs_period_us", "100000"), ("cpu.cfs_quota_us", "200000")],
             },
         ),
         (
             2,
             {
-                "memory": [("memory.swap.max", "0"), ("memory.max", "536870912")],
-                "io": [("io.max", "8:0 rbps=20000000")],
+                "memory": [("memory.swap.max", "0"), ("memory.max", str(4 << 30))],
+                "io": [("io.max", "8:0 rbps=100000000 riops=120")],
+                "cpu": [("cpu.max", "200000 100000")],
             },
         ),
     ):
         hierarchies = {controller: Hierarchy(version, Path("/c")) for controller in ("memory", "io", "cpu")}
-        assert settings(PROFILES["sd20"], hierarchies, ["8:0"]) == expected
+        assert settings(PROFILES["hdd100"], hierarchies, ["8:0"]) == expected
+
+
+def test_a_rate_alone_and_no_rate_at_all() -> None:
+    hierarchies = {controller: Hierarchy(2, Path("/c")) for controller in ("memory", "io", "cpu")}
+    assert settings(Limits(read_bytes_per_s=5), hierarchies, ["8:0"]) == {"io": [("io.max", "8:0 rbps=5")]}
+    assert "io" not in settings(PROFILES["nvme"], hierarchies, ["8:0"])
 
 
 def test_half_a_cpu_in_the_words_of_each_cgroup_version() -> None:
