@@ -7,13 +7,16 @@ file has taken over must not be able to run code in the daemon; a frame that doe
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Generic, Literal, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import msgspec
 
 MAX_FRAME_BYTES = 64 << 20
 _LENGTH = struct.Struct("<I")
 _Frame = TypeVar("_Frame")
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class ProtocolError(Exception):
@@ -125,28 +128,28 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """True progress of the reader, by bytes of the model file."""
 
     phase: Literal["prefetch", "vocabulary", "context", "warmup"]
-    bytes_done: int
-    bytes_total: int
+    bytes_done: Count
+    bytes_total: Count
 
 
 class Reads(msgspec.Struct, frozen=True, tag="reads", kw_only=True):
     """What this runner has cost the storage since it was spawned; sent once more after its first answer."""
 
-    read_bytes: int | None  # really fetched for it, page cache hits left out
-    major_faults: int  # page faults that waited for storage
+    read_bytes: Count | None  # really fetched for it, page cache hits left out
+    major_faults: Count  # page faults that waited for storage
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
     """The model answers from now on; with `prefetch_done` False, pages still stream in behind it."""
 
-    n_ctx: int
-    n_embd: int
-    n_vocab: int
+    n_ctx: Count
+    n_embd: Count
+    n_vocab: Count
     has_chat_template: bool
     prefetch_done: bool
     lazy_map: bool  # False: lazymap was not preloaded and llama.cpp read the whole file
-    timings_s: dict[str, float]
-    anon_bytes: int | None
+    timings_s: dict[str, Seconds]
+    anon_bytes: Count | None
     reads: Reads | None = None
 
 
@@ -163,15 +166,15 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
     kind: Literal["invalid", "full", "failed"]
     message: str
     param: str | None = None
-    retry_after_s: float = 1.0
+    retry_after_s: Seconds = 1.0
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     """A slot works on this request; `n_cached_tokens` of the prompt were already in its KV cache."""
 
     id: int
-    n_prompt_tokens: int
-    n_cached_tokens: int
+    n_prompt_tokens: Count
+    n_cached_tokens: Count
 
 
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -179,7 +182,7 @@ class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
 
     id: int
     text: str
-    n_generated: int
+    n_generated: Count
     finish_reason: Literal["stop", "length"] | None = None
 
 
@@ -193,24 +196,31 @@ class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
     """Unit vectors, row after row, as raw little-endian float32."""
 
     id: int
-    n_embd: int
-    n_tokens: tuple[int, ...]  # per input
+    n_embd: Count
+    n_tokens: tuple[Count, ...]  # per input
     vectors: bytes
+
+    def __post_init__(self) -> None:
+        """A row for each input, or it is no frame of this contract."""
+        if len(self.vectors) != 4 * self.n_embd * len(self.n_tokens) or not self.vectors:
+            raise ValueError(
+                f"{len(self.vectors)} bytes are not {len(self.n_tokens)} vectors of {self.n_embd} numbers"
+            )
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
     """The answer to `Warmup`."""
 
     id: int
-    elapsed_s: float
+    elapsed_s: Seconds
 
 
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     """The engine's state, sent when it changes, at most a few times a second; also its sign of life."""
 
-    busy_slots: int
-    queued_requests: int
-    queued_tokens: int
+    busy_slots: Count
+    queued_requests: Count
+    queued_tokens: Count
 
 
 FromRunner = Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges

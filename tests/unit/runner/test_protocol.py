@@ -2,6 +2,8 @@
 
 import contextlib
 import socket
+import struct
+from typing import Any
 
 import msgspec
 import pytest
@@ -44,6 +46,26 @@ def test_frames_come_out_whole_however_the_stream_is_cut(cuts: list[int]) -> Non
 def test_anything_else_breaks_the_contract(raw: bytes) -> None:
     with pytest.raises(protocol.ProtocolError):
         list(protocol.frames_from_runner().feed(raw))
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        {"type": "rejected", "id": 1, "kind": "full", "message": "", "retry_after_s": float("nan")},
+        {"type": "rejected", "id": 1, "kind": "full", "message": "", "retry_after_s": float("inf")},
+        {"type": "step", "events": [[1, "a", -1, None]]},
+        {"type": "admitted", "id": 1, "n_prompt_tokens": -1, "n_cached_tokens": 0},
+        {"type": "gauges", "busy_slots": -1, "queued_requests": 0, "queued_tokens": 0},
+        {"type": "reads", "read_bytes": -1, "major_faults": 0},
+        {"type": "embeddings", "id": 1, "n_embd": 2, "n_tokens": [1], "vectors": b"1234"},
+        {"type": "embeddings", "id": 1, "n_embd": 1, "n_tokens": [1, 1], "vectors": b"1234"},
+        {"type": "embeddings", "id": 1, "n_embd": 0, "n_tokens": [1], "vectors": b""},
+    ],
+)
+def test_numbers_that_cannot_be_break_the_contract(frame: dict[str, Any]) -> None:
+    body = msgspec.msgpack.encode(frame)
+    with pytest.raises(protocol.ProtocolError, match="not a frame"):
+        list(protocol.frames_from_runner().feed(struct.pack("<I", len(body)) + body))
 
 
 @given(st.binary(max_size=200))
