@@ -1,7 +1,7 @@
 """One model's runner over its whole life: spawn, load, serve, crash, restart, unload.
 
-A supervisor thread owns the process and is the only one that changes the state; callers wait on a condition
-and never act on a state they saw earlier.
+A supervisor thread owns the process and changes the state; callers wait on a condition and never act on a
+state they saw earlier. `unloading` is theirs to set: whatever a supervisor is doing then, it ends.
 """
 
 import logging
@@ -13,9 +13,9 @@ import msgspec
 
 from edged.errors import EdgedError, ModelFileError, RunnerFailed, Unavailable
 from edged.lifecycle.process import Event, RunnerProcess
-from edged.lifecycle.requests import Answer, Generation, Pending, error_of
-from edged.lifecycle.status import Cause, ModelStatus, remaining_s, why_ended, why_not_ready
-from edged.lifecycle.supervision import Observer, Supervision, start_frame
+from edged.lifecycle.requests import Answer, Generation, InFlight, Pending, error_of
+from edged.lifecycle.status import Cause, LoadClock, ModelStatus, remaining_s, why_ended, why_not_ready
+from edged.lifecycle.supervision import Backoff, Observer, Supervision, start_frame
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -51,30 +51,35 @@ class RunnerHandle:
             predicted_first_answer_s=plan.predicted.first_answer_s,
         )
         self._wanted = False
+        self._closed = False
         self._supervisor: threading.Thread | None = None
         self._process: RunnerProcess | None = None
-        self._pending: dict[int, Pending] = {}
-        self._last_request = 0
-        self._began_s = 0.0
-        self._unasked_s = 0.0  # how long the model had been ready before anybody asked
-        self._crashes = 0
+        self._in_flight = InFlight()
+        self._clock = LoadClock()
+        self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._load_failed = False
         self._retry_at_s = 0.0
 
     # ---- life ----
 
     def load(self, cause: Cause) -> None:
-        """Want the model loaded; returns at once. A back-off that is running ends now."""
+        """Want the model loaded; returns at once. A back-off that is running ends now.
+
+        Raises Unavailable after `close`.
+        """
         with self._changed:
+            if self._closed:
+                raise Unavailable("edged is shutting down", 5.0)
             self._wanted = True
             self._retry_at_s = 0.0
             if self._supervisor is None:
+                name = f"runner-{self.plan.model}"
+                supervisor = threading.Thread(target=self._supervise, args=(cause,), name=name, daemon=True)
+                supervisor.start()
+                self._supervisor = supervisor
+            if self._status.state in ("unloaded", "failed"):
                 self._load_failed = False
                 self._set(state="loading")
-                self._supervisor = threading.Thread(
-                    target=self._supervise, args=(cause,), name=f"runner-{self.plan.model}", daemon=True
-                )
-                self._supervisor.start()
             self._changed.notify_all()
 
     def unload(self) -> None:
@@ -82,21 +87,28 @@ class RunnerHandle:
         with self._changed:
             self._wanted = False
             supervisor, process, state = self._supervisor, self._process, self._status.state
-            if process is not None:
-                self._set(state="unloading")
+            if supervisor is None:
+                return
+            self._set(state="unloading")
             self._changed.notify_all()
         if process is not None:
             try:
                 process.send(protocol.Shutdown())
             except RunnerFailed as error:
                 log.debug("%s: %s", self.plan.model, error)
-            if state != "ready":
+            if state == "loading":
                 process.interrupt()  # a load does not read frames
-        if supervisor is not None:
-            supervisor.join(_STOP_S)
-            if supervisor.is_alive() and process is not None:
-                process.kill()  # it hangs
-            supervisor.join()
+        supervisor.join(_STOP_S)
+        with self._changed:
+            if self._supervisor is supervisor and self._process is not None:
+                self._process.kill()  # it hangs
+        supervisor.join(_STOP_S)  # only the check of a large file takes longer, and no runner follows it
+
+    def close(self) -> None:
+        """Unload for good: whoever still waits for the model does not load it again."""
+        with self._changed:
+            self._closed = True
+        self.unload()
 
     def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:
         """Return when the model answers; loads it when it is not.
@@ -119,7 +131,7 @@ class RunnerHandle:
     def status(self) -> ModelStatus:
         """What can be said now."""
         with self._changed:
-            left_s = remaining_s(self._status, time.monotonic() - self._began_s)
+            left_s = remaining_s(self._status, self._clock.elapsed_s)
             return msgspec.structs.replace(self._status, remaining_s=left_s)
 
     # ---- requests ----
@@ -138,10 +150,7 @@ class RunnerHandle:
         """
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         try:
-            while not isinstance(answer := pending.next(deadline, check), protocol.Embeddings):
-                if not isinstance(answer, protocol.Admitted):
-                    raise RunnerFailed("the runner answered an embedding with something else")
-            return answer
+            return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
         finally:
             self._cancel(pending)
 
@@ -149,10 +158,7 @@ class RunnerHandle:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
         pending = self._submit(protocol.Warmup)
         try:
-            answer = pending.next(deadline)
-            if not isinstance(answer, protocol.Warmed):
-                raise RunnerFailed("the runner answered a warm-up with something else")
-            return answer.elapsed_s
+            return pending.warmed(deadline).elapsed_s
         finally:
             self._cancel(pending)
 
@@ -161,94 +167,113 @@ class RunnerHandle:
             process = self._process
             if process is None or self._status.state != "ready":
                 raise Unavailable(why_not_ready(self._status), 1.0)
-            if self._status.measured_first_answer_s is None and not self._pending:
-                self._unasked_s = time.monotonic() - self._began_s - (self._status.measured_ready_s or 0.0)
-            self._last_request += 1
-            pending = Pending(self._last_request)
-            self._pending[pending.request] = pending
+            if self._status.measured_first_answer_s is None and not self._in_flight:
+                self._clock.asked()
+            pending = self._in_flight.begin()
         try:
             process.send(make(pending.request))
-        except (RunnerFailed, protocol.ProtocolError):
-            self._forget(pending)
+        except BaseException:
+            self._in_flight.forget(pending)
             raise
         return pending
 
     def _cancel(self, pending: Pending) -> None:
         process = self._process
-        if self._forget(pending) and process is not None:
+        if self._in_flight.forget(pending) and process is not None:
             try:
                 process.send(protocol.Cancel(pending.request))
             except RunnerFailed as error:
                 log.debug("%s: nothing to cancel: %s", self.plan.model, error)
 
-    def _forget(self, pending: Pending) -> bool:
-        with self._changed:
-            return self._pending.pop(pending.request, None) is not None
-
     # ---- the supervisor thread ----
 
     def _supervise(self, cause: Cause) -> None:
-        while self._wanted:
-            reason = self._run_once(cause)
-            if not self._wanted:
-                break
-            self._fail(reason)
+        while not self._unloading():
+            self._fail(self._run_once(cause))
             cause = "crash"
             with self._changed:
                 self._changed.wait_for(self._may_retry, max(0.0, self._retry_at_s - time.monotonic()))
         with self._changed:
             self._supervisor = None
-            self._crashes = 0
+            self._backoff.reset()
             self._set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
-            if self._wanted:  # asked for again in the meantime
-                self.load(cause)
+            if self._wanted and not self._closed:  # asked for again in the meantime
+                self.load("demand")
+
+    def _unloading(self) -> bool:
+        return self._status.state == "unloading"
 
     def _may_retry(self) -> bool:
-        return not self._wanted or time.monotonic() >= self._retry_at_s
+        return self._unloading() or time.monotonic() >= self._retry_at_s
 
     def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""
         with self._changed:
+            if self._unloading():
+                return "unloaded"
             self._load_failed = False
-            self._began_s = time.monotonic()
+            self._clock = LoadClock()
             self._set(
                 state="loading", reason=None, bytes_done=0, prefetch_done=False,
                 measured_ready_s=None, measured_first_answer_s=None,
             )  # fmt: skip
-        try:
-            self._check_file(self.plan)
-            module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
-            process = RunnerProcess(module, self._supervision.lease_fd)
-        except (ModelFileError, OSError) as error:
-            self._load_failed = isinstance(error, ModelFileError)
-            return str(error)
+        process = None
         reason = None
         try:
-            with self._changed:
-                self._process = process
-                self._set(pid=process.pid)
-            process.send(start_frame(self.plan, self._supervision))
-            for event in process.events(self._patience_s):
-                self._apply(event, cause)
-                if not self._wanted and self._status.state == "loading":
-                    process.interrupt()
-        except (protocol.ProtocolError, TimeoutError, RunnerFailed) as error:
+            self._check_file(self.plan)
+            if not self._unloading():
+                module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
+                process = RunnerProcess(module, self._supervision.lease_fd)
+                self._follow(process, cause)
+        except ModelFileError as error:
+            self._load_failed = True
             reason = str(error)
-            process.kill()
-        finally:
+        except (protocol.ProtocolError, RunnerFailed, OSError) as error:
+            reason = str(error)
+        except Exception as error:  # whatever it was: without its supervisor the model would load for ever
+            log.exception("%s: the supervisor failed", self.plan.model)
+            reason = f"an internal error: {error!r}"
+        return self._reap(process, reason)
+
+    def _follow(self, process: RunnerProcess, cause: Cause) -> None:
+        """Load and serve until the process ends."""
+        with self._changed:
+            self._process = process
+            self._set(pid=process.pid)
+            if self._unloading():  # it came before the process: nobody else will stop it
+                return
+        process.send(start_frame(self.plan, self._supervision))
+        for event in process.events(self._patience_s):
+            self._apply(event, cause)
+
+    def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
+        """End the process and its requests; returns why, by exit code where there is no `reason` already."""
+        with self._changed:
+            self._process = None
+            ended_while = self._status.state
+            said = reason or self._status.reason
+            if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
+                self._set(state="failed", reason=said or "its runner ended")
+        if process is not None:
+            if reason is not None:
+                process.kill()
+            exit_code = process.close()
+            said = said or why_ended(exit_code, ended_while)
             with self._changed:
-                self._process = None
-                ended_while = self._status.state
-            code = process.close()
-            reason = reason or self._status.reason or why_ended(code, ended_while)
-            self._abandon(reason)
-            with self._changed:
-                self._set(last_log_lines=process.last_log_lines, pid=None)
-        return reason
+                self._set(last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0)
+        what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
+        self._in_flight.abandon(f"{self.plan.model}: {what_now}")
+        return said or ""
 
     def _patience_s(self) -> float | None:
-        return self._supervision.load_timeout_s if self._status.state == "loading" else None
+        if self._status.state != "loading":
+            return None
+        most_s = self._supervision.load_timeout_s
+        left_s = most_s - self._clock.elapsed_s
+        if left_s <= 0:
+            raise RunnerFailed(f"the load took longer than loading.load_timeout ({most_s:g} s)")
+        return left_s
 
     def _apply(self, event: Event, cause: Cause) -> None:
         match event:
@@ -262,6 +287,8 @@ class RunnerHandle:
                 self._observer.reads(self.plan, event)
             case protocol.LoadFailed():
                 with self._changed:
+                    if self._status.state == "ready":
+                        raise protocol.ProtocolError("the runner said LoadFailed after Ready")
                     self._load_failed = True
                     self._set(reason=event.reason)
             case protocol.Gauges():
@@ -278,21 +305,14 @@ class RunnerHandle:
                 self._answer(event.id, error_of(event), last=True)
 
     def _answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
-        with self._changed:
-            pending = self._pending.pop(request, None) if last else self._pending.get(request)
-            first = self._status.measured_first_answer_s is None and isinstance(
-                answer, protocol.TokenEvent | protocol.Embeddings
-            )
-            if first:
-                self._set(measured_first_answer_s=self._first_answer_s())
-        if pending is not None:
-            pending.put(answer)
-        if first and self._status.measured_first_answer_s is not None:
-            self._observer.first_answer(self.plan, self._status.measured_first_answer_s)
-
-    def _first_answer_s(self) -> float:
-        """Since the load began, less the time in which nobody asked."""
-        return time.monotonic() - self._began_s - self._unasked_s
+        self._in_flight.answer(request, answer, last=last)
+        if self._status.measured_first_answer_s is None and isinstance(
+            answer, protocol.TokenEvent | protocol.Embeddings
+        ):
+            first_answer_s = self._clock.first_answer_s
+            with self._changed:
+                self._set(measured_first_answer_s=first_answer_s)
+            self._observer.first_answer(self.plan, first_answer_s)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._changed:
@@ -304,8 +324,11 @@ class RunnerHandle:
 
     def _ready(self, event: protocol.Ready, cause: Cause) -> None:
         with self._changed:
-            ready_s = time.monotonic() - self._began_s
-            self._crashes = 0
+            if self._unloading():
+                return
+            if self._status.state != "loading":
+                raise protocol.ProtocolError("the runner said Ready after Ready")
+            ready_s = self._clock.ready()
             self._set(
                 state="ready", phase=None, reason=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
                 measured_ready_s=ready_s, prefetch_done=event.prefetch_done or self._status.prefetch_done,
@@ -315,24 +338,16 @@ class RunnerHandle:
 
     def _fail(self, reason: str) -> None:
         with self._changed:
-            self._crashes += 1
-            exponent = min(self._crashes - 1, 16)
-            backoff_s = min(self._supervision.backoff_max_s, self._supervision.backoff_s * 2.0**exponent)
-            if self._load_failed:  # the file has to change first
-                backoff_s = self._supervision.backoff_max_s
+            if self._unloading():
+                return
+            backoff_s = self._backoff.after(self._clock.served_s, load_failed=self._load_failed)
             self._retry_at_s = time.monotonic() + backoff_s
             self._set(state="failed", phase=None, reason=reason, restarts=self._status.restarts + 1)
             self._changed.notify_all()
         self._observer.failed(self.plan, reason)
 
-    def _abandon(self, reason: str) -> None:
-        with self._changed:
-            pending, self._pending = self._pending, {}
-        for request in pending.values():
-            request.put(RunnerFailed(f"{self.plan.model}: {reason}; the model is being restarted"))
-
     def _set(self, **changes: object) -> None:
         self._status = msgspec.structs.replace(self._status, **changes)
 
     def _worth_waiting(self) -> bool:
-        return not self._load_failed and self._crashes < _CRASHES_WORTH_WAITING_FOR
+        return not self._load_failed and self._backoff.crashes < _CRASHES_WORTH_WAITING_FOR

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -64,19 +65,24 @@ class RunnerProcess:
         return tuple(self._log_lines)
 
     def send(self, frame: protocol.ToRunner) -> None:
-        """Send a frame. Raises RunnerFailed when the runner does not take it any more."""
+        """Send a frame. Raises RunnerFailed when the runner does not take it any more, and ends it then.
+
+        Half a frame may have been sent, so nothing can follow it.
+        """
         raw = protocol.pack(frame)
         try:
             with self._send_lock:
                 self._connection.sendall(raw)
         except OSError as error:
+            self.kill()
             raise RunnerFailed(f"the runner (pid {self.pid}) does not take requests: {error}") from error
 
     def events(self, patience: Callable[[], float | None]) -> Iterator[Event]:
         """Frames and log lines until the runner closes or dies.
 
-        `patience` says how many seconds may pass without any; None is for ever. Raises TimeoutError after
-        that, and protocol.ProtocolError on a frame that breaks the contract.
+        `patience` is asked before each wait how long it may be (None: for ever; 0 ends `events`).
+        A runner that has closed the connection has a few seconds to die. Raises what `patience` raises, and
+        protocol.ProtocolError on a frame that breaks the contract.
         """
         frames = protocol.frames_from_runner()
         lines = _Lines()
@@ -84,12 +90,8 @@ class RunnerProcess:
         with selectors.DefaultSelector() as selector:
             selector.register(self._connection, selectors.EVENT_READ)
             selector.register(self._child.stdout, selectors.EVENT_READ)
-            while selector.get_map():
-                patience_s = patience()
-                ready = selector.select(patience_s)
-                if not ready:
-                    raise TimeoutError(f"no sign of life for {patience_s:g} s")
-                for key, _ in ready:
+            while selector.get_map() and ((left_s := patience()) is None or left_s > 0):
+                for key, _ in selector.select(left_s):
                     if key.fileobj is self._connection:
                         piece = _receive(self._connection)
                         yield from frames.feed(piece)
@@ -100,6 +102,8 @@ class RunnerProcess:
                             yield line
                     if not piece:
                         selector.unregister(key.fileobj)
+                    if not piece and key.fileobj is self._connection:
+                        patience = _seconds_from_now(_STOP_S)
 
     def interrupt(self) -> None:
         """Make `events` end soon: ask the child to stop, whatever it is doing."""
@@ -120,6 +124,11 @@ class RunnerProcess:
     def kill(self) -> None:
         """SIGKILL: for a runner that is hung or has broken its contract."""
         self._child.kill()
+
+
+def _seconds_from_now(duration_s: float) -> Callable[[], float]:
+    end_s = time.monotonic() + duration_s
+    return lambda: end_s - time.monotonic()
 
 
 def _receive(connection: socket.socket) -> bytes:

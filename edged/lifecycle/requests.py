@@ -1,6 +1,7 @@
 """Requests in flight at one runner: each has a queue of its own, so no token can reach another's client."""
 
 import queue
+import threading
 import time
 from collections.abc import Callable, Iterator
 
@@ -44,6 +45,62 @@ class Pending:
         if isinstance(answer, EdgedError):
             raise answer
         return answer
+
+    def embeddings(
+        self, n_inputs: int, deadline: float, check: Callable[[], None] = lambda: None
+    ) -> protocol.Embeddings:
+        """The vectors of `n_inputs` inputs. Raises as `next` does, and RunnerFailed for anything else."""
+        while not isinstance(answer := self.next(deadline, check), protocol.Embeddings):
+            if not isinstance(answer, protocol.Admitted):
+                raise RunnerFailed("the runner answered an embedding with something else")
+        if len(answer.n_tokens) != n_inputs:
+            raise RunnerFailed(f"the runner answered {n_inputs} inputs with {len(answer.n_tokens)} vectors")
+        return answer
+
+    def warmed(self, deadline: float) -> protocol.Warmed:
+        """The answer to a warm-up. Raises as `next` does, and RunnerFailed for anything else."""
+        answer = self.next(deadline)
+        if not isinstance(answer, protocol.Warmed):
+            raise RunnerFailed("the runner answered a warm-up with something else")
+        return answer
+
+
+class InFlight:
+    """The requests that a runner works on, by number. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pending: dict[int, Pending] = {}
+        self._last = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._pending)
+
+    def begin(self) -> Pending:
+        """A new request."""
+        with self._lock:
+            self._last += 1
+            self._pending[self._last] = pending = Pending(self._last)
+            return pending
+
+    def forget(self, pending: Pending) -> bool:
+        """Take no more answers for it; False when it was over already."""
+        with self._lock:
+            return self._pending.pop(pending.request, None) is not None
+
+    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
+        """Pass an answer on, unless nobody waits for it any more."""
+        with self._lock:
+            pending = self._pending.pop(request, None) if last else self._pending.get(request)
+        if pending is not None:
+            pending.put(answer)
+
+    def abandon(self, why: str) -> None:
+        """End every request: its runner has ended."""
+        with self._lock:
+            pending, self._pending = self._pending, {}
+        for request in pending.values():
+            request.put(RunnerFailed(why))
 
 
 class Generation:

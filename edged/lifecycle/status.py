@@ -1,6 +1,7 @@
 """What the daemon can say about one model at a moment. For showing only: to act, ask `Pool.ensure_ready`."""
 
 import signal
+import time
 from typing import Literal
 
 import msgspec
@@ -36,6 +37,39 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     remaining_s: float | None = None  # predicted time until it answers, while loading
 
 
+class LoadClock:
+    """The times of one load, from the moment this is made."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+        self._ready_at_s: float | None = None
+        self._unasked_s = 0.0  # how long the model had been ready before anybody asked
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the load began."""
+        return time.monotonic() - self._began_s
+
+    @property
+    def served_s(self) -> float:
+        """Since the model became ready; 0 while it is not."""
+        return 0.0 if self._ready_at_s is None else time.monotonic() - self._ready_at_s
+
+    @property
+    def first_answer_s(self) -> float:
+        """Since the load began, less the time in which nobody asked."""
+        return self.elapsed_s - self._unasked_s
+
+    def ready(self) -> float:
+        """The model answers from now on; returns how long that took."""
+        self._ready_at_s = time.monotonic()
+        return self._ready_at_s - self._began_s
+
+    def asked(self) -> None:
+        """Somebody asks for the first answer."""
+        self._unasked_s = self.served_s
+
+
 def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     """Predicted seconds until a loading model answers: by its measured progress, else by its plan."""
     if status.state != "loading":
@@ -56,7 +90,8 @@ def why_not_ready(status: ModelStatus) -> str:
 def why_ended(exit_code: int, state: State) -> str:
     """How a runner's process ended, from its exit code (negative: by that signal)."""
     if exit_code < 0:
-        return f"the runner was ended by {signal.Signals(-exit_code).name} while {state}"
+        names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
+        return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"
     return f"the runner exited with code {exit_code} while {state}"
 
 

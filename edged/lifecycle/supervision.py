@@ -20,6 +20,29 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     lease_fd: int | None
 
 
+class Backoff:
+    """How long to wait before a model that failed is loaded again: twice as long each time."""
+
+    def __init__(self, first_s: float, longest_s: float) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self.crashes = 0
+
+    def after(self, served_s: float, *, load_failed: bool) -> float:
+        """Seconds to wait after one more failure. One that came after long service is a first failure.
+
+        `load_failed`: the file has to change first, so there is no hurry.
+        """
+        self.crashes = 1 if served_s > self._longest_s else self.crashes + 1
+        if load_failed:
+            return self._longest_s
+        return min(self._longest_s, self._first_s * 2.0 ** min(self.crashes - 1, 16))
+
+    def reset(self) -> None:
+        """Forget earlier failures."""
+        self.crashes = 0
+
+
 class Observer(Protocol):
     """Who wants to know: metrics and calibration. Called from supervisor threads; must not block."""
 

@@ -1,0 +1,135 @@
+"""Runner processes that say what a test tells them to, and end when it says so."""
+
+import queue
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from edged.lifecycle import handle
+from edged.lifecycle.process import Event
+from edged.lifecycle.status import Cause
+from edged.policy.types import LoadPlan, Prediction
+from edged.runner import protocol
+
+PATIENCE_S = 20.0
+READY = protocol.Ready(
+    n_ctx=64,
+    n_embd=4,
+    n_vocab=100,
+    has_chat_template=True,
+    prefetch_done=True,
+    lazy_map=True,
+    timings_s={},
+    anon_bytes=0,
+)
+
+
+def a_plan() -> LoadPlan:
+    return LoadPlan(
+        model="m",
+        path="m.gguf",
+        kind="generate",
+        strategy="stream",
+        load_at_start=True,
+        repack=False,
+        n_ctx=64,
+        n_seq_max=2,
+        n_batch=64,
+        n_ubatch=64,
+        type_k="f16",
+        type_v="f16",
+        n_threads=1,
+        prefetch=(),
+        random_access=(),
+        mlock_bytes=0,
+        predicted=Prediction(file_bytes=1000, anon_bytes=0, ready_s=3.0, first_answer_s=4.0),
+        reasons=(),
+    )
+
+
+class Scripted:
+    """Stands in for `RunnerProcess`."""
+
+    pid = 1
+    last_log_lines = ("the last line",)
+
+    def __init__(self) -> None:
+        self._script: queue.SimpleQueue[Event | int] = queue.SimpleQueue()
+        self._code = 0
+        self.sent: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
+        self.kills = 0
+        self.before_reaping: Callable[[], None] = lambda: None
+
+    def say(self, *events: Event) -> None:
+        for event in events:
+            self._script.put(event)
+
+    def end(self, code: int = 0) -> None:
+        self._script.put(code)
+
+    def send(self, frame: protocol.ToRunner) -> None:
+        self.sent.put(frame)
+
+    def next_sent(self, kind: type) -> protocol.ToRunner:
+        while not isinstance(frame := self.sent.get(timeout=PATIENCE_S), kind):
+            continue
+        return frame
+
+    def events(self, patience: Callable[[], float | None]) -> Iterator[Event]:
+        while True:
+            left_s = patience()
+            try:
+                event = self._script.get(timeout=PATIENCE_S if left_s is None else left_s)
+            except queue.Empty:
+                continue
+            if isinstance(event, int):
+                self._code = event
+                return
+            yield event
+
+    def interrupt(self) -> None:
+        self.end(-15)
+
+    def kill(self) -> None:
+        self.kills += 1
+        self.end(-9)
+
+    def close(self) -> int:
+        self.before_reaping()
+        return self._code
+
+
+class Runners:
+    """The processes that a handle spawns, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._spawned: queue.SimpleQueue[Scripted] = queue.SimpleQueue()
+        monkeypatch.setattr(handle, "RunnerProcess", self._spawn)
+
+    def _spawn(self, _module: str, _lease_fd: int | None) -> Any:
+        process = Scripted()
+        self._spawned.put(process)
+        return process
+
+    def next(self) -> Scripted:
+        return self._spawned.get(timeout=PATIENCE_S)
+
+    def none_left(self) -> bool:
+        return self._spawned.empty()
+
+
+class Noted:
+    """An observer that remembers what failed."""
+
+    def __init__(self) -> None:
+        self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None: ...
+    def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None: ...
+    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
+    def failed(self, plan: LoadPlan, reason: str) -> None:  # noqa: ARG002
+        self.failures.put(reason)
+
+    def next_failure(self) -> str:
+        return self.failures.get(timeout=PATIENCE_S)

@@ -1,0 +1,265 @@
+"""A model's life, with runners that do as the test says."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from edged.errors import RunnerFailed, Unavailable
+from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.supervision import Supervision
+from edged.policy.types import LoadPlan
+from edged.runner import protocol
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted, a_plan
+
+
+class Model:
+    """A handle and everything around it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.runners = Runners(monkeypatch)
+        self.noted = Noted()
+        self.check: Callable[[LoadPlan], None] = lambda _plan: None
+        self.handle = self.with_times()
+
+    def with_times(
+        self, *, load_timeout_s: float = PATIENCE_S, backoff_s: float = 0.01, backoff_max_s: float = 0.02
+    ) -> RunnerHandle:
+        supervision = Supervision(
+            load_timeout_s=load_timeout_s,
+            backoff_s=backoff_s,
+            backoff_max_s=backoff_max_s,
+            max_queue_requests=4,
+            max_queue_tokens=100,
+            lease_fd=None,
+        )
+        self.handle = RunnerHandle(a_plan(), supervision, self.noted, lambda plan: self.check(plan))
+        return self.handle
+
+    def loaded(self) -> Scripted:
+        """Load; returns the process."""
+        self.handle.load("boot")
+        process = self.runners.next()
+        process.say(READY)
+        self.handle.ensure_ready(PATIENCE_S)
+        return process
+
+    def unload(self, process: Scripted) -> None:
+        """Unload; the process ends as it is told to."""
+        process.end()
+        self.handle.unload()
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> Model:
+    return Model(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_is_left() -> Iterator[None]:
+    before = set(threading.enumerate())
+    yield
+    left = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in left:
+        thread.join(PATIENCE_S)
+    assert not [thread for thread in left if thread.is_alive()]
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    pause = threading.Event()
+    return any(holds() or pause.wait(0.005) for _ in range(int(PATIENCE_S / 0.005)))
+
+
+def test_a_model_asked_for_while_it_is_unloaded_is_loaded_anew_and_has_not_failed(model: Model) -> None:
+    process = model.loaded()
+    unloading = in_background(model.handle.unload)
+    process.next_sent(protocol.Shutdown)
+    model.handle.load("demand")
+    process.end()
+    unloading.join(PATIENCE_S)
+    assert not unloading.is_alive()
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    assert model.noted.failures.empty()
+    assert model.handle.status().restarts == 0
+    model.unload(again)
+
+
+def test_an_unload_during_the_check_of_the_file_ends_that_load_even_if_another_follows(model: Model) -> None:
+    checking, go_on = threading.Event(), threading.Event()
+
+    def check(_plan: LoadPlan) -> None:
+        checking.set()
+        assert go_on.wait(PATIENCE_S)
+
+    model.check = check
+    model.handle.load("boot")
+    assert checking.wait(PATIENCE_S)
+    unloading = in_background(model.handle.unload)
+    assert eventually(lambda: model.handle.status().state == "unloading")
+    model.handle.load("demand")
+    go_on.set()
+    unloading.join(PATIENCE_S)
+    assert not unloading.is_alive()
+    process = model.runners.next()
+    process.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    model.unload(process)
+
+
+def test_a_model_whose_runner_has_ended_is_not_taken_for_ready(model: Model) -> None:
+    process = model.loaded()
+    reaping, reaped = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        reaping.set()
+        assert reaped.wait(PATIENCE_S)
+
+    process.before_reaping = wait
+    process.end(-9)
+    assert reaping.wait(PATIENCE_S)
+    with pytest.raises(Unavailable):
+        model.handle.ensure_ready(0.0)
+    reaped.set()
+    assert "SIGKILL" in model.noted.next_failure()
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    model.unload(again)
+
+
+def test_what_a_dead_runner_was_busy_with_is_not_shown(model: Model) -> None:
+    process = model.loaded()
+    process.say(protocol.Gauges(busy_slots=2, queued_requests=3, queued_tokens=4))
+    assert eventually(lambda: model.handle.status().busy_slots == 2)
+    model.unload(process)
+    status = model.handle.status()
+    assert (status.state, status.busy_slots, status.queued_requests) == ("unloaded", 0, 0)
+
+
+def test_an_unforeseen_error_is_a_failed_load_that_is_tried_again(model: Model) -> None:
+    def check(_plan: LoadPlan) -> None:
+        model.check = lambda _plan: None
+        raise ZeroDivisionError("never foreseen")
+
+    model.check = check
+    model.handle.load("boot")
+    assert "never foreseen" in model.noted.next_failure()
+    process = model.runners.next()
+    process.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    model.unload(process)
+
+
+@pytest.mark.parametrize("second", [READY, protocol.LoadFailed("too late")])
+def test_a_runner_that_breaks_the_order_of_frames_is_killed(
+    model: Model, second: protocol.FromRunner
+) -> None:
+    process = model.loaded()
+    process.say(second)
+    assert "after Ready" in model.noted.next_failure()
+    assert process.kills == 1
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    model.unload(again)
+
+
+def test_vectors_for_more_inputs_than_were_sent_are_an_error(model: Model) -> None:
+    process = model.loaded()
+    errors: list[str] = []
+
+    def embed() -> None:
+        try:
+            model.handle.embed(protocol.Embed(id=0, texts=("a",)), time.monotonic() + PATIENCE_S)
+        except RunnerFailed as error:
+            errors.append(str(error))
+
+    asking = in_background(embed)
+    request = process.next_sent(protocol.Embed)
+    assert isinstance(request, protocol.Embed)
+    process.say(protocol.Embeddings(id=request.id, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)))
+    asking.join(PATIENCE_S)
+    assert errors == ["the runner answered 1 inputs with 2 vectors"]
+    model.unload(process)
+
+
+def test_a_load_that_goes_on_and_on_has_failed_though_it_gives_signs_of_life(model: Model) -> None:
+    handle = model.with_times(load_timeout_s=0.3)
+    handle.load("boot")
+    process = model.runners.next()
+    stop = threading.Event()
+
+    def talk() -> None:
+        while not stop.wait(0.01):
+            process.say("still here")
+
+    talking = in_background(talk)
+    assert "loading.load_timeout (0.3 s)" in model.noted.next_failure()
+    stop.set()
+    talking.join()
+    assert process.kills == 1
+    handle.close()
+
+
+def test_nobody_loads_a_closed_model(model: Model) -> None:
+    handle = model.handle
+    handle.load("boot")
+    process = model.runners.next()
+    refused: list[Unavailable] = []
+
+    def wait() -> None:
+        try:
+            handle.ensure_ready(PATIENCE_S)
+        except Unavailable as error:
+            refused.append(error)
+
+    waiting = in_background(wait)
+    handle.close()
+    waiting.join(PATIENCE_S)
+    assert "shutting down" in str(refused[0])
+    assert model.runners.none_left()
+    assert process.kills == 0
+    with pytest.raises(Unavailable):
+        handle.load("demand")
+
+
+def test_a_load_that_is_asked_for_during_a_back_off_is_waited_for(model: Model) -> None:
+    handle = model.with_times(backoff_s=600, backoff_max_s=600)
+    handle.load("boot")
+    first = model.runners.next()
+    first.say(protocol.LoadFailed("the file is damaged"))
+    first.end(1)
+    model.noted.next_failure()
+    with pytest.raises(Unavailable, match="damaged"):
+        handle.ensure_ready(PATIENCE_S)
+    handle.load("demand")
+    again = model.runners.next()
+    again.say(READY)
+    handle.ensure_ready(PATIENCE_S)
+    model.unload(again)
+
+
+def test_an_unload_ends_a_back_off(model: Model) -> None:
+    handle = model.with_times(backoff_s=600, backoff_max_s=600)
+    handle.load("boot")
+    model.runners.next().end(1)
+    model.noted.next_failure()
+    handle.unload()
+    assert handle.status().state == "unloaded"
+
+
+def test_requests_hear_that_their_model_was_unloaded(model: Model) -> None:
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    model.unload(process)
+    with pytest.raises(RunnerFailed, match="was unloaded"):
+        generation.wait_admitted(time.monotonic() + PATIENCE_S)

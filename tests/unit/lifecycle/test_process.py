@@ -1,0 +1,42 @@
+"""Real processes that behave badly."""
+
+import os
+import signal
+
+import pytest
+
+from edged.errors import RunnerFailed
+from edged.lifecycle import process as process_module
+from edged.lifecycle.process import RunnerProcess
+from edged.runner import protocol
+
+SHORT_S = 0.2
+
+
+@pytest.fixture(autouse=True)
+def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "_STOP_S", SHORT_S)
+    monkeypatch.setattr(process_module, "_SEND_TIMEOUT_S", SHORT_S)
+
+
+def test_a_runner_that_has_closed_but_does_not_die_is_not_waited_for_for_ever() -> None:
+    process = RunnerProcess("tests.unit.lifecycle.rude", None)
+    assert list(process.events(lambda: None)) == ["closed"]
+    assert process.close() == -signal.SIGKILL
+
+
+def test_a_runner_that_takes_only_half_a_frame_is_ended() -> None:
+    """What is sent after it would be read as the rest of that frame."""
+    process = RunnerProcess("edged.runner.fake", None)
+    os.kill(process.pid, signal.SIGSTOP)
+    with pytest.raises(RunnerFailed, match="does not take requests"):
+        process.send(protocol.Generate(id=1, text="x" * (8 << 20)))
+    assert list(process.events(lambda: None)) == []
+    assert process.close() == -signal.SIGKILL
+
+
+def test_whoever_asks_for_patience_may_end_it() -> None:
+    process = RunnerProcess("edged.runner.fake", None)
+    assert list(process.events(lambda: 0.0)) == []
+    process.kill()
+    assert process.close() == -signal.SIGKILL
