@@ -16,7 +16,8 @@ from edged.gguf.layout import FileSpan, prefetch_ranges, random_access_ranges
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot
 from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes
 from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
-from edged.policy.reasons import reasons, thread_reasons
+from edged.policy.pinning import pinned_spans
+from edged.policy.reasons import pinning_reasons, reasons, thread_reasons
 from edged.policy.refusal import refusal
 from edged.policy.timing import Timing
 from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
@@ -61,8 +62,9 @@ def _together(
     for prospect, need_bytes in shared:
         room_bytes = need_bytes + unused_bytes
         way = _way(prospect, room_bytes)
-        unused_bytes = room_bytes - way.need_bytes
-        found[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
+        one = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
+        unused_bytes = room_bytes - way.need_bytes - (one.mlock_bytes if way.paged else 0)
+        found[prospect.model.id] = one
     return found, budget.total_bytes - unused_bytes
 
 
@@ -122,17 +124,34 @@ def _load_plan(
     not_at_start: str,
 ) -> LoadPlan:
     at_start = not not_at_start
+    pinned = _pinned(snapshot, prospect, way, room_bytes)
     reads_ahead = prospect.settings.loading.prefetch and way.strategy != "lazy" and not way.paged
-    ranges = _ranges(prefetch_ranges(prospect.model.header, prospect.kind)) if reads_ahead else ()
-    why = tuple(reasons(prospect, way, budget, room_bytes, not_at_start))
+    wanted = prefetch_ranges(prospect.model.header, prospect.kind) if reads_ahead else pinned
+    pinned_bytes = sum(span.length for span in (wanted if way.strategy == "locked" else pinned))
+    why = (
+        *reasons(prospect, way, budget, room_bytes, not_at_start),
+        *pinning_reasons(prospect, way, pinned_bytes),
+    )
     draft = _draft(snapshot.cpu, prospect, way, why)
     return msgspec.structs.replace(
         draft,
         load_at_start=at_start,
-        prefetch=ranges,
+        prefetch=_ranges(wanted),
         random_access=_ranges(random_access_ranges(prospect.model.header, prospect.kind)),
-        mlock_bytes=sum(piece.length for piece in ranges) if way.strategy == "locked" else 0,
+        mlock_bytes=pinned_bytes,
     )
+
+
+def _pinned(
+    snapshot: HardwareSnapshot, prospect: Prospect, way: Way, room_bytes: int
+) -> tuple[FileSpan, ...]:
+    """What is kept of a file that is paged because it does not fit."""
+    if not way.paged or way.level.resident_bytes <= room_bytes or prospect.kind == "embed":
+        return ()
+    storage = snapshot.storage_of(prospect.model.path)
+    readahead_bytes = (storage.readahead_bytes if storage else None) or 0
+    spans = prefetch_ranges(prospect.model.header, prospect.kind)
+    return pinned_spans(spans, room_bytes, way.level.footprint.anon_bytes, readahead_bytes)
 
 
 def _refused(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget) -> LoadPlan:

@@ -36,6 +36,21 @@ def thread_reasons(n_threads: int, fixed: bool, cpu: CpuFacts) -> Iterator[str]:
         yield f"{n_threads} compute threads, one for each performance core: slower cores would hold them up"
 
 
+def pinning_reasons(prospect: Prospect, way: Way, pinned_bytes: int) -> Iterator[str]:
+    """What is kept of a file that does not fit, and what every token reads again."""
+    if not way.paged or prospect.model.model.strategy == "lazy":
+        return
+    if pinned_bytes:
+        yield f"{format_bytes(pinned_bytes)} of its weights are pinned: what is used again and again stays"
+    rest_bytes = max(0, prospect.reading.wanted_bytes - pinned_bytes)
+    if prospect.kind == "generate" and prospect.reading.bytes_per_s is not None:
+        again_s = rest_bytes / prospect.reading.bytes_per_s
+        yield (
+            f"a token may take as long as reading the other {format_bytes(rest_bytes)} again, "
+            f"{format_seconds(again_s)}"
+        )
+
+
 def reading_text(prospect: Prospect) -> str:
     """What has to be read and how long that takes."""
     reading = prospect.reading
@@ -59,7 +74,6 @@ def _strategy(prospect: Prospect, way: Way, at_start: bool) -> str:
         return (
             f"even with the smallest settings there is no room for all {_file(way)} of weights beside "
             f"{_anon(way)} of anonymous memory: pages come as they are touched and may be dropped again"
-            f"{_again(prospect)}"
         )
     if way.strategy == "on_demand":
         return f"{reads}; when a request asks for it, it answers as soon as what it needs is read"
@@ -89,14 +103,6 @@ def _warm(prospect: Prospect, way: Way, at_start: bool) -> str:
         f"{reads}, so it is ready only after {format_seconds(ready_s)}, over {_start_budget(prospect)}; "
         f"it still warms up first, because {chosen}{locks}"
     )
-
-
-def _again(prospect: Prospect) -> str:
-    reading = prospect.reading
-    if prospect.kind == "embed" or reading.bytes_per_s is None:
-        return ""
-    again_s = reading.wanted_bytes / reading.bytes_per_s
-    return f", so a token may take as long as reading all of it again, {format_seconds(again_s)}"
 
 
 def _memory(way: Way, budget: Budget) -> str:

@@ -54,8 +54,9 @@ def _plans() -> list[tuple[LoadPlan, ...]]:
 
 def need_bytes(found: LoadPlan) -> int:
     """What must be in memory: the file as well, unless its pages come and go."""
-    pages_come_and_go = found.strategy == "lazy" or (found.strategy == "on_demand" and not found.prefetch)
-    file_bytes = 0 if pages_come_and_go else found.predicted.file_bytes
+    read_ahead_bytes = sum(piece.length for piece in found.prefetch)
+    pages_come_and_go = found.strategy == "lazy" or read_ahead_bytes == found.mlock_bytes
+    file_bytes = found.mlock_bytes if pages_come_and_go else found.predicted.file_bytes
     return found.predicted.anon_bytes + file_bytes
 
 
@@ -103,11 +104,12 @@ def test_settings_work_together(plans: list[tuple[LoadPlan, ...]]) -> None:
         assert found.n_threads == 4
         if found.kind == "embed":
             assert found.n_ctx <= found.n_ubatch
-        if found.strategy in ("lazy", "stream", "refused"):
+        if found.strategy in ("stream", "refused"):
             assert found.mlock_bytes == 0
+        assert found.mlock_bytes in (0, sum(piece.length for piece in found.prefetch))
         if found.strategy in ("lazy", "stream"):
             assert not found.repack
-        if found.strategy in ("lazy", "refused"):
+        if found.strategy == "refused":
             assert not found.prefetch
         assert not (found.load_at_start and found.strategy in ("on_demand", "refused"))
 
