@@ -46,8 +46,8 @@ def _start(config: Config, server: Server) -> Pool:
         return planned
 
     pool = Pool(config, plan, record)
-    pool.start()
     try:
+        pool.start()
         from edged.api.app import create_app
         from edged.telemetry.metrics import Metrics
 

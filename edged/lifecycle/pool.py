@@ -27,7 +27,7 @@ class Pool:
         self._lease_fd = os.memfd_create("edged-compute-lease")
         self._replanning = threading.Lock()
         self._handles: dict[str, RunnerHandle] = {}
-        self._problems: dict[str, str] = {}
+        self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
         self._when_started: Callable[[], None] | None = None
         self.draining = False
         planned = planner()
@@ -43,7 +43,7 @@ class Pool:
     @property
     def problems(self) -> dict[str, str]:
         """Why a model has no plan, by model."""
-        return dict(self._problems)
+        return {model: why for model, why in self._problems.items() if model not in self._handles}
 
     def start(self) -> None:
         """Load what is to be loaded at start; returns at once."""
@@ -86,8 +86,7 @@ class Pool:
         Raises UnknownModel, or Unavailable with the predicted time.
         """
         handle = self._handle(model)
-        if self.draining:
-            raise Unavailable("edged is shutting down", 5.0)
+        self._check_open()
         handle.ensure_ready(wait_s)
         return handle
 
@@ -97,11 +96,11 @@ class Pool:
         Raises UnknownModel or Unavailable.
         """
         self._check_known(model)
-        if self.draining:
-            raise Unavailable("edged is shutting down", 5.0)
+        self._check_open()
         with self._replanning:
-            if model in self._problems:
+            if model not in self._handles:
                 self._adopt(model, self._planner())
+        self._check_open()  # again: planning takes its time, and `close` knows only the models that it saw
         self._handle(model).load("demand")
 
     def unload(self, model: str) -> None:
@@ -117,9 +116,9 @@ class Pool:
         return self.ensure_ready(model, wait_s).warmup(deadline)
 
     def close(self) -> None:
-        """Stop every runner, all at the same time."""
+        """Stop every runner for good, all at the same time."""
         self.draining = True
-        stops = [threading.Thread(target=handle.unload) for handle in self._handles.values()]
+        stops = [threading.Thread(target=handle.close) for handle in list(self._handles.values())]
         for stop in stops:
             stop.start()
         for stop in stops:
@@ -158,7 +157,6 @@ class Pool:
             self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
             return
         self._handles[model] = RunnerHandle(plan, self._supervision(model), self, check_file)
-        self._problems.pop(model, None)
 
     def _supervision(self, model: str) -> Supervision:
         loading, settings = self._config.loading, self._config.models[model]
@@ -170,6 +168,10 @@ class Pool:
             max_queue_tokens=settings.max_queue_tokens,
             lease_fd=self._lease_fd,
         )
+
+    def _check_open(self) -> None:
+        if self.draining:
+            raise Unavailable("edged is shutting down", 5.0)
 
     def _check_known(self, model: str) -> None:
         if model not in self._config.models:

@@ -1,0 +1,78 @@
+"""All models together: planned anew, and closed at any moment."""
+
+import threading
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from edged.config.schema import Config, Model
+from edged.errors import Unavailable
+from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
+from edged.lifecycle.planner import Planned
+from edged.lifecycle.pool import Pool
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, a_plan
+
+CONFIG = Config(models={"m": Model(file="m.gguf")})
+
+
+def _planned(*, found: bool) -> Planned:
+    return Planned(
+        snapshot=HardwareSnapshot(memory=MemoryFacts(total_bytes=1 << 30), cpu=CpuFacts(usable_cores=2)),
+        plans=(msgspec.structs.replace(a_plan(), path="fake:generate"),) if found else (),
+        problems={} if found else {"m": "m.gguf is missing"},
+    )
+
+
+def _pool(planner: Callable[[], Planned]) -> Pool:
+    return Pool(CONFIG, planner, Noted())
+
+
+def test_a_model_whose_file_came_later_is_planned_when_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners = Runners(monkeypatch)
+    found = False
+    pool = _pool(lambda: _planned(found=found))
+    assert pool.problems == {"m": "m.gguf is missing"}
+    with pytest.raises(Unavailable, match="missing"):
+        pool.load("m")
+    found = True
+    pool.load("m")
+    assert pool.problems == {}
+    process = runners.next()
+    process.say(READY)
+    pool.ensure_ready("m", PATIENCE_S)
+    process.end()
+    pool.close()
+
+
+def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners = Runners(monkeypatch)
+    planning, go_on = threading.Event(), threading.Event()
+
+    def slow() -> Planned:
+        planning.set()
+        assert go_on.wait(PATIENCE_S)
+        return _planned(found=True)
+
+    planners = iter([lambda: _planned(found=False), slow])
+    pool = _pool(lambda: next(planners)())
+    refused: list[Unavailable] = []
+
+    def load() -> None:
+        try:
+            pool.load("m")
+        except Unavailable as error:
+            refused.append(error)
+
+    loading = threading.Thread(target=load)
+    loading.start()
+    assert planning.wait(PATIENCE_S)
+    pool.close()
+    go_on.set()
+    loading.join(PATIENCE_S)
+    assert "shutting down" in str(refused[0])
+    assert runners.none_left()
