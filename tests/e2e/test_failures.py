@@ -1,5 +1,8 @@
 """A model that crashes, is cut short or damaged takes nothing else down, and says what is wrong."""
 
+import contextlib
+import http.client
+import json
 import os
 import signal
 import threading
@@ -10,7 +13,7 @@ from typing import Any
 import psutil
 
 from edged.store import receipt
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import PATIENCE_S, Daemon
 
 Start = Callable[..., Daemon]
 
@@ -173,4 +176,30 @@ def test_sigterm_lets_a_stream_end_and_exits_with_0(start: Start) -> None:
 
 def test_sigterm_while_loading_exits_with_0(start: Start) -> None:
     daemon = start()
+    assert daemon.stop() == 0
+
+
+def test_a_stream_that_outlasts_the_drain_is_cut_and_the_exit_code_is_0(start: Start) -> None:
+    daemon = start("server.drain_timeout=200ms")
+    daemon.wait_ready()
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
+    body = {"model": "smollm2", "stream": True, "max_tokens": 4000, "ignore_eos": True}
+    body["messages"] = [{"role": "user", "content": "Tell a story."}]
+    headers = {"Content-Type": "application/json"}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+    stream = connection.getresponse()
+    stream.read(200)
+    daemon.process.send_signal(signal.SIGTERM)
+    daemon.process.send_signal(signal.SIGTERM)  # from somebody who cannot wait
+    with contextlib.suppress(http.client.IncompleteRead, ConnectionError):
+        assert not stream.read().endswith(b"data: [DONE]\n\n")
+    connection.close()
+    assert daemon.process.wait(PATIENCE_S) == 0
+    assert "Traceback" not in "".join(daemon.output)
+
+
+def test_a_runner_that_is_stopped_does_not_hold_up_the_end(start: Start) -> None:
+    daemon = start()
+    daemon.wait_ready()
+    os.kill(daemon.model("smollm2")["pid"], signal.SIGSTOP)
     assert daemon.stop() == 0
