@@ -106,10 +106,14 @@ class EmbedWorker:
 
     def warm(self) -> None:
         """Compute a short input. Raises ComputeFailed when it gives no numbers."""
-        with self._lease.held():
-            self._encoder.compute([(0, 0, [0] * 8, True)])
-        self._pooled(1)
-        self._encoder.clear()
+        try:
+            with self._lease.held():
+                done = self._encoder.compute([(0, 0, [0] * 8, True)])
+            if not done:
+                raise ComputeFailed("interrupted")
+            self._pooled(1)
+        finally:
+            self._encoder.clear()
 
     def gauges(self) -> Gauges:
         """The queue."""

@@ -119,6 +119,7 @@ class Engine(Generic[Job]):
         self._worker.step()
         with self._interrupt:
             self._computing = frozenset()
+            self._abort_flag.value = self._stopping  # a warm-up may compute before the next step
 
     def _warm(self, request: int) -> None:
         begin_s = time.monotonic()

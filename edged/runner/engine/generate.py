@@ -97,9 +97,11 @@ class GenerateWorker:
             return  # every slot is busy: nothing could be warmer
         self._scheduler.reset(slot)
         with self._lease.held():
-            self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, True)])
-        finite = self._decoder.logits_are_finite(_WARM_TOKENS - 1)
+            done = self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, True)])
+        finite = done and self._decoder.logits_are_finite(_WARM_TOKENS - 1)
         self._scheduler.reset(slot)
+        if not done:
+            raise ComputeFailed("interrupted")
         if not finite:
             raise ComputeFailed(DAMAGED)
 

@@ -1,6 +1,7 @@
 """Generation and embedding workers on a decoder whose answers are arithmetic."""
 
 import ctypes
+import queue
 import threading
 from collections.abc import Sequence as Rows
 from typing import Any
@@ -284,6 +285,47 @@ def test_cancel_interrupts_a_computation_that_serves_nobody_else() -> None:
     running.wait_for(Warmed)
     running.engine.stop()
     assert running.decoder.cells[0] == []
+
+
+def test_an_interrupted_warm_up_looks_at_no_results() -> None:
+    """There are none: llama.cpp answers NULL, and the process would end."""
+    decoder = CountingDecoder()
+    decoder.flag.value = 1
+    sent: list[FromRunner] = []
+    for worker in (_worker(decoder, sent), EmbedWorker(decoder, Lease(None), sent.append, 9, 999)):
+        with pytest.raises(ComputeFailed, match="interrupted"):
+            worker.warm()
+
+
+def test_an_interruption_ends_with_its_step() -> None:
+    """The flag of a cancelled computation also stopped the warm-up that came after it."""
+
+    class UntilInterrupted(CountingDecoder):
+        def compute(self, rows: Rows[tuple[int, int, list[int], bool]]) -> bool:
+            if rows[0][1] == 0:  # a prompt, or the warm-up
+                return super().compute(rows)
+            self.second_step.set()
+            pause = threading.Event()
+            assert any(self.flag.value or pause.wait(0.001) for _ in range(30_000))
+            return False
+
+        second_step = threading.Event()
+
+    decoder = UntilInterrupted()
+    answers: queue.SimpleQueue[FromRunner] = queue.SimpleQueue()
+    worker = GenerateWorker(
+        Scheduler(Limits(1, 8, 4, 2, 100), decoder), decoder, Letters(), Lease(None), answers.put
+    )
+    engine = Engine(worker, decoder.flag, answers.put)
+    engine.start()
+    engine.submit(_sequence(1, [15]))
+    assert decoder.second_step.wait(30)
+    engine.warm(9)
+    engine.cancel(1)
+    while not isinstance(answer := answers.get(timeout=30), Warmed | Rejected):
+        continue
+    assert isinstance(answer, Warmed)
+    engine.stop()
 
 
 def test_stop_ends_the_thread_while_it_computes() -> None:
