@@ -70,14 +70,20 @@ class Footprint(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @property
+    def base_bytes(self) -> int:
+        """What a runner takes whatever its context is. Fitted: a load of the same file tells it better."""
+        return self.vocabulary_bytes + self.process_bytes
+
+    @property
     def file_bytes(self) -> int:
         """What should stay in the page cache for the model to be fast."""
         return self.weights_bytes
 
 
-def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
+def footprint(header: GgufHeader, settings: ContextSettings, base_bytes: int | None = None) -> Footprint:
     """What `header`'s model takes when it is run with these settings, once every buffer has been used.
 
+    `base_bytes` is `Footprint.base_bytes` as an earlier load of this file showed it.
     Raises ModelFileError where the file describes its attention with values of the wrong type.
     """
     repack_bytes, weights_bytes = _weights(header, settings.instruction_sets if settings.repack else ())
@@ -89,6 +95,7 @@ def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
         unified=settings.kv_unified,
         full=settings.swa_full,
     )
+    vocabulary_bytes = _vocabulary_bytes(header)
     return Footprint(
         weights_bytes=weights_bytes,
         repack_bytes=repack_bytes,
@@ -97,8 +104,8 @@ def footprint(header: GgufHeader, settings: ContextSettings) -> Footprint:
         compute_bytes=_compute_bytes(header, settings, layout),
         output_bytes=_output_bytes(header, settings),
         sampling_bytes=_sampling_bytes(header, settings),
-        vocabulary_bytes=_vocabulary_bytes(header),
-        process_bytes=_RUNNER_BYTES,
+        vocabulary_bytes=vocabulary_bytes,
+        process_bytes=_RUNNER_BYTES if base_bytes is None else max(0, base_bytes - vocabulary_bytes),
     )
 
 

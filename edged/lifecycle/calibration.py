@@ -23,8 +23,12 @@ MAX_FILE_BYTES = 1 << 20
 MIN_RATE_BYTES = 8 << 20
 MIN_RATE_S = 0.2
 _RISE_SHARE = 0.2
+_FALL_SHARE = 0.2
+# A runner that has so little of its base in memory has been swapped out.
+_LEAST_BASE_SHARE = 0.7
 
 _Duration = Annotated[float, msgspec.Meta(ge=0, le=1e6)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=1 << 50)]
 _Rate = Annotated[float, msgspec.Meta(gt=0, le=1e12)]
 
 
@@ -43,16 +47,21 @@ class Load(msgspec.Struct, kw_only=True):
     load_repacked_s: _Duration | None = None
     context_s: _Duration | None = None
     warmup_s: _Duration | None = None
+    predicted_anon_bytes: _Size | None = None  # when it was ready
+    anon_bytes: _Size | None = None
+    base_bytes: _Size | None = None
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """A load that became ready. `timings_s` are the runner's laps; `uncached_bytes` what it had to read."""
+    """A load that became ready. `timings_s` are the runner's laps; `uncached_bytes` what it had to read;
+    `anon_bytes` its anonymous memory then."""
 
     size_bytes: int
     device: str | None
     ready_s: float
     timings_s: dict[str, float]
     uncached_bytes: int | None = None
+    anon_bytes: int | None = None
 
 
 class _Kept(msgspec.Struct, kw_only=True):
@@ -102,6 +111,8 @@ class Calibration:
             load.load_s = _blended(load.load_s, laps.get("vocabulary_s"))
         load.context_s = _blended(load.context_s, laps.get("context_s"))
         load.warmup_s = _blended(load.warmup_s, laps.get("warmup_s"))
+        load.predicted_anon_bytes, load.anon_bytes = plan.predicted.loaded_anon_bytes, measurement.anon_bytes
+        load.base_bytes = _base_bytes(load.base_bytes, plan, measurement.anon_bytes)
         self._kept.loads.append(load)
         del self._kept.loads[:-MAX_LOADS]
         after_spawn_s = sum(laps.values()) - laps.get("import_s", 0.0)
@@ -148,6 +159,7 @@ class Calibration:
                 load_repacked_s=_first(load.load_repacked_s, known.load_repacked_s),
                 context_s=_first(load.context_s, known.context_s),
                 warmup_s=_first(load.warmup_s, known.warmup_s),
+                base_bytes=load.base_bytes if load.base_bytes is not None else known.base_bytes,
             )
         return Measured(spawn_s=self._kept.spawn_s, models=models, bytes_per_s=dict(self._kept.bytes_per_s))
 
@@ -191,6 +203,23 @@ def _blended(known_s: float | None, measured_s: float | None) -> float | None:
     if known_s is None or measured_s <= known_s:
         return measured_s
     return known_s + _RISE_SHARE * (measured_s - known_s)
+
+
+def _base_bytes(known_bytes: int | None, plan: LoadPlan, anon_bytes: int | None) -> int | None:
+    """The fitted part of a prediction, corrected by what it was off by: the rest of it is exact.
+
+    Rises at once, falls slowly, since too little memory is worse than some unused. Pinned pages may be
+    copies, which count as anonymous memory: such a load tells nothing.
+    """
+    predicted = plan.predicted
+    if anon_bytes is None or plan.mlock_bytes:
+        return known_bytes
+    found_bytes = predicted.base_bytes + anon_bytes - predicted.loaded_anon_bytes
+    if found_bytes < _LEAST_BASE_SHARE * predicted.base_bytes or not found_bytes:
+        return known_bytes
+    if known_bytes is None or found_bytes >= known_bytes:
+        return found_bytes
+    return known_bytes - round(_FALL_SHARE * (known_bytes - found_bytes))
 
 
 def _plausible(duration_s: float) -> float | None:

@@ -186,6 +186,7 @@ class Record:
                 ready_s=ready_s,
                 timings_s=ready.timings_s,
                 uncached_bytes=None if cold_share is None else round(cold_share * wanted_bytes),
+                anon_bytes=ready.anon_bytes,
             )
             self._calibration.record(plan, measurement)
             self._calibration.save()

@@ -19,7 +19,7 @@ import msgspec
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.settings import Level, Settings, impossible, kind_of, larger, level_of, levels
 from edged.policy.timing import Reading, Timing, reading_of, timing_of
-from edged.policy.types import Kind, Measured, ModelInput, PlanSettings, Strategy
+from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
 
 NO_LAZY_MAP = (
     "the lazy map is not there, since no C compiler was found when edged was installed "
@@ -41,7 +41,8 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
 
     def level_of(self, settings: Settings) -> Level:
         """Other settings of this model with what they take."""
-        return level_of(self.model, self.kind, self.instruction_sets, settings)
+        base_bytes = _base_bytes(self.model, self.measured)
+        return level_of(self.model, self.kind, self.instruction_sets, settings, base_bytes)
 
     @property
     def starts(self) -> bool:
@@ -78,13 +79,17 @@ def prospect_of(
     return Prospect(
         model=model,
         kind=kind,
-        levels=levels(model, kind, snapshot.cpu.instruction_sets),
+        levels=levels(model, kind, snapshot.cpu.instruction_sets, _base_bytes(model, measured)),
         instruction_sets=snapshot.cpu.instruction_sets,
         reading=reading_of(snapshot, model, kind, settings, measured),
         settings=settings,
         measured=measured,
         conflict=conflict,
     )
+
+
+def _base_bytes(model: ModelInput, measured: Measured) -> int | None:
+    return measured.models.get(model.path, LoadTimes()).base_bytes
 
 
 def ways(prospect: Prospect, at_start: bool) -> tuple[Way, ...]:

@@ -189,6 +189,8 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
         predicted=Prediction(
             file_bytes=way.level.footprint.file_bytes,
             anon_bytes=way.level.footprint.anon_bytes,
+            loaded_anon_bytes=way.level.loaded_anon_bytes(prospect.kind),
+            base_bytes=way.level.footprint.base_bytes,
             ready_s=way.timing.ready_s,
             first_answer_s=way.timing.first_answer_s,
         ),

@@ -46,6 +46,13 @@ class Level(msgspec.Struct, frozen=True, kw_only=True):
         """What the model takes with all of its file in the page cache."""
         return self.footprint.anon_bytes + self.footprint.file_bytes
 
+    def loaded_anon_bytes(self, kind: Kind) -> int:
+        """What the model has taken when it is ready, before a batch has used the buffers for computing."""
+        taken = self.footprint
+        # an embedding context makes room for its outputs with the first batch
+        outputs_bytes = taken.output_bytes if kind == "generate" else 0
+        return taken.base_bytes + taken.repack_bytes + taken.kv_bytes + outputs_bytes
+
 
 def kind_of(model: ModelInput) -> Kind:
     """What a model is for: as configured, else as its file says."""
@@ -95,11 +102,13 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
     return None
 
 
-def levels(model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...]) -> tuple[Level, ...]:
+def levels(
+    model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...], base_bytes: int | None = None
+) -> tuple[Level, ...]:
     """From the settings one would like to the smallest allowed; steps that save nothing are left out."""
 
     def level(settings: Settings) -> Level:
-        return level_of(model, kind, instruction_sets, settings)
+        return level_of(model, kind, instruction_sets, settings, base_bytes)
 
     first = level(_defaults(model, kind))
     if model.model.repack == "auto" and not first.footprint.repack_bytes:  # nothing to repack on this CPU
@@ -115,9 +124,15 @@ def levels(model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...]) -> 
     return tuple(found)
 
 
-def level_of(model: ModelInput, kind: Kind, instruction_sets: tuple[str, ...], settings: Settings) -> Level:
-    """Settings with what they take."""
-    taken = footprint(model.header, context_settings(settings, kind, instruction_sets))
+def level_of(
+    model: ModelInput,
+    kind: Kind,
+    instruction_sets: tuple[str, ...],
+    settings: Settings,
+    base_bytes: int | None = None,
+) -> Level:
+    """Settings with what they take; `base_bytes` as an earlier load of the file showed it."""
+    taken = footprint(model.header, context_settings(settings, kind, instruction_sets), base_bytes)
     return Level(settings=settings, footprint=taken)
 
 

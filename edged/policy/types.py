@@ -34,12 +34,13 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LoadTimes(msgspec.Struct, frozen=True, kw_only=True):
-    """What one model's loads took before; None where it was never measured."""
+    """What one model's loads took before, in time and memory; None where it was never measured."""
 
     load_s: float | None = None  # mapping and vocabulary, without repacking
     load_repacked_s: float | None = None  # the same with repacking
     context_s: float | None = None
     warmup_s: float | None = None
+    base_bytes: int | None = None  # `Footprint.base_bytes`
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +62,9 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     """What the plan expects; the measured values stand beside these afterwards."""
 
     file_bytes: int
-    anon_bytes: int
+    anon_bytes: int  # once every buffer has been used
+    loaded_anon_bytes: int = 0  # when the model is ready
+    base_bytes: int = 0  # the fitted part of both
     ready_s: float | None  # None where the storage rate is unknown
     first_answer_s: float | None
 

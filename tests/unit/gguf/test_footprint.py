@@ -132,6 +132,15 @@ def test_anon_is_the_sum_of_its_kinds() -> None:
     )
 
 
+def test_what_a_load_showed_replaces_what_is_fitted() -> None:
+    settings = ContextSettings(n_ctx=512, n_seq_max=1, n_ubatch=64)
+    fitted = footprint(smollm2(), settings)
+    measured = footprint(smollm2(), settings, fitted.base_bytes + _MIB)
+    assert measured.base_bytes == fitted.base_bytes + _MIB
+    assert measured.anon_bytes == fitted.anon_bytes + _MIB
+    assert footprint(smollm2(), settings, 1).process_bytes == 0
+
+
 def test_smaller_settings_never_take_more() -> None:
     sizes = [
         footprint(gemma3(), ContextSettings(n_ctx=n_ctx, n_seq_max=n_seq, n_ubatch=n_ubatch)).anon_bytes

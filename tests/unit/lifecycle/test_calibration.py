@@ -3,6 +3,7 @@
 import logging
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from edged.lifecycle.calibration import MAX_DEVICES, MAX_LOADS, Calibration, Measurement
@@ -76,6 +77,52 @@ def test_a_quicker_load_counts_at_once_and_a_slower_one_a_little(path: Path) -> 
         calibration.record(a_plan(), a_measurement(vocabulary_s=vocabulary_s))
         assert calibration.measured().models["/models/smollm2.gguf"].load_s == pytest.approx(kept_s)
     assert len(calibration.loads) == 1
+
+
+def _with_memory(found: LoadPlan, more_bytes: int) -> Measurement:
+    """A load whose runner had this much more anonymous memory than predicted when it was ready."""
+    anon_bytes = found.predicted.loaded_anon_bytes + more_bytes
+    return msgspec.structs.replace(a_measurement(), anon_bytes=anon_bytes)
+
+
+def test_memory_is_predicted_by_what_an_earlier_load_took(path: Path) -> None:
+    """Whatever the settings: what was off is the part that does not depend on them."""
+    first, more_bytes = a_plan(), 10 << 20
+    calibration = Calibration.load(path)
+    calibration.record(first, _with_memory(first, more_bytes))
+    calibration.save()
+    again = Calibration.load(path)
+    (load,) = again.loads
+    assert load.predicted_anon_bytes == first.predicted.loaded_anon_bytes
+    assert load.anon_bytes == first.predicted.loaded_anon_bytes + more_bytes
+    board = machine(bytes_per_s=40e6)
+    second = plan_one(board, model("smollm2"), measured=again.measured())
+    assert second.predicted.anon_bytes == first.predicted.anon_bytes + more_bytes
+    smaller = model("smollm2", n_ctx=1024)
+    unmeasured, measured = (
+        plan_one(board, smaller, measured=known).predicted for known in (Measured(), again.measured())
+    )
+    assert measured.anon_bytes == unmeasured.anon_bytes + more_bytes
+    again.record(second, _with_memory(second, 0))  # as predicted now: nothing changes
+    assert again.measured().models[first.path].base_bytes == second.predicted.base_bytes
+
+
+def test_more_memory_counts_at_once_and_less_of_it_a_little(path: Path) -> None:
+    found, calibration = a_plan(), Calibration.load(path)
+    known_bytes = found.predicted.base_bytes
+    for more_bytes, expected_bytes in ((0, 0), (5 << 20, 5 << 20), (0, 4 << 20)):
+        calibration.record(found, _with_memory(found, more_bytes))
+        base_bytes = calibration.measured().models[found.path].base_bytes
+        assert base_bytes == known_bytes + expected_bytes
+
+
+def test_a_runner_that_was_swapped_out_or_pins_copies_tells_nothing_of_memory(path: Path) -> None:
+    found, calibration = a_plan(), Calibration.load(path)
+    calibration.record(found, _with_memory(found, -found.predicted.base_bytes // 2))
+    pinning = msgspec.structs.replace(found, mlock_bytes=1 << 20)
+    calibration.record(pinning, _with_memory(found, 1 << 20))
+    calibration.record(found, a_measurement())  # no figure
+    assert calibration.measured().models[found.path].base_bytes is None
 
 
 def test_repacked_loads_are_kept_apart(path: Path) -> None:
