@@ -1,7 +1,7 @@
 """Embeddings: inputs of all waiting requests in micro-batches, cut by tokens."""
 
-from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -38,11 +38,15 @@ class EmbedJob:
     id: int
     inputs: list[list[int]]
     vectors: list[Any]
+    n_tokens_left: int = field(init=False)  # of the inputs not yet computed
 
-    @property
-    def n_left(self) -> int:
-        """Inputs not yet computed."""
-        return len(self.inputs) - len(self.vectors)
+    def __post_init__(self) -> None:
+        self.n_tokens_left = sum(map(len, self.inputs))
+
+    def add(self, vector: Any) -> None:
+        """The vector of the next input."""
+        self.n_tokens_left -= len(self.inputs[len(self.vectors)])
+        self.vectors.append(vector)
 
 
 class EmbedWorker:
@@ -56,7 +60,8 @@ class EmbedWorker:
         self._send = send
         self._max_requests = max_requests
         self._max_tokens = max_tokens
-        self._jobs: deque[EmbedJob] = deque()
+        self._jobs: list[EmbedJob] = []  # in order of arrival
+        self._oldest_first = True
 
     @property
     def idle(self) -> bool:
@@ -71,7 +76,7 @@ class EmbedWorker:
     def add(self, job: EmbedJob) -> None:
         """Queue a job, or reject it; one job of any size is let in when nothing waits."""
         queued = self._queued_tokens()
-        tokens = sum(map(len, job.inputs))
+        tokens = job.n_tokens_left
         too_many = len(self._jobs) >= self._max_requests
         if too_many or (self._jobs and queued + tokens > self._max_tokens):
             message = f"the queue is full ({len(self._jobs)} requests, {queued} tokens wait)"
@@ -82,11 +87,12 @@ class EmbedWorker:
 
     def cancel(self, request: int) -> None:
         """Drop a job."""
-        self._jobs = deque(job for job in self._jobs if job.id != request)
+        self._jobs = [job for job in self._jobs if job.id != request]
 
     def step(self) -> None:
         """Compute one micro-batch and send the jobs that it completes."""
         batch = self._next_batch()
+        self._oldest_first = not self._oldest_first
         rows = [(index, 0, tokens, True) for index, (_, tokens) in enumerate(batch)]
         try:
             with self._lease.held():
@@ -100,9 +106,10 @@ class EmbedWorker:
         if vectors is None:
             return  # interrupted: whoever cancelled has left, the others are computed again
         for (job, _), vector in zip(batch, vectors, strict=True):
-            job.vectors.append(vector)
-        while self._jobs and not self._jobs[0].n_left:
-            self._finish(self._jobs.popleft())
+            job.add(vector)
+        for job in [job for job in self._jobs if not job.n_tokens_left]:
+            self._finish(job)
+            self._jobs.remove(job)
 
     def warm(self) -> None:
         """Compute a short input. Raises ComputeFailed when it gives no numbers."""
@@ -124,15 +131,20 @@ class EmbedWorker:
         )
 
     def _queued_tokens(self) -> int:
-        return sum(len(tokens) for job in self._jobs for tokens in job.inputs[len(job.vectors) :])
+        return sum(job.n_tokens_left for job in self._jobs)
 
     def _next_batch(self) -> list[tuple[EmbedJob, list[int]]]:
-        """Inputs in order of arrival, up to BATCH_TOKENS; one long input makes a batch alone."""
+        """Inputs up to BATCH_TOKENS; one long input makes a batch alone.
+
+        By turns the oldest request and the one with the least left come first: neither a huge request nor a
+        flood of small ones can hold up the others.
+        """
         most_tokens = min(BATCH_TOKENS, self._encoder.n_batch)
         batch: list[tuple[EmbedJob, list[int]]] = []
         n_tokens = 0
-        for job in self._jobs:
-            for tokens in job.inputs[len(job.vectors) :]:
+        by_turns = self._jobs if self._oldest_first else sorted(self._jobs, key=lambda job: job.n_tokens_left)
+        for job in by_turns:
+            for tokens in islice(job.inputs, len(job.vectors), None):
                 n_tokens += len(tokens)
                 if batch and (n_tokens > most_tokens or len(batch) >= self._encoder.n_seq_max):
                     return batch

@@ -252,6 +252,21 @@ def test_a_long_input_makes_a_batch_alone() -> None:
     assert worker.idle
 
 
+def test_a_huge_request_does_not_hold_up_a_small_one_nor_small_ones_the_huge_one() -> None:
+    sent: list[FromRunner] = []
+    worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 99, 99_999)
+    full = [1] * BATCH_TOKENS
+    worker.add(EmbedJob(1, [full] * 5, []))
+    answered: list[int] = []
+    for number in range(2, 12):
+        worker.add(EmbedJob(number, [full], []))
+        worker.step()
+        answered = [frame.id for frame in sent if isinstance(frame, Embeddings)]
+        assert number - len(answered) <= 6, "every other micro-batch is a small request's"
+    assert 1 in answered, "and the others were the huge one's"
+    assert worker.gauges().queued_tokens == 5 * BATCH_TOKENS
+
+
 class _Running:
     """An engine over a decoder that stands still until it is told to go on."""
 
