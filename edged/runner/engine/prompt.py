@@ -67,7 +67,7 @@ class ChatTemplate:
                 bos_token=self._vocabulary.bos_text,
                 eos_token=self._vocabulary.eos_text,
             )
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
+        except Exception as error:  # foreign code: it raises what it likes, also RecursionError
             raise InvalidRequest(
                 f"messages: the model's chat template does not take them: {error}", "messages"
             ) from error
@@ -87,28 +87,42 @@ class _Marker:
     def __init__(self, vocabulary: VocabularyLike) -> None:
         self._vocabulary = vocabulary
         self._nonce = secrets.token_hex(8)
-        self._hidden: list[str] = []
+        self.hidden: list[str] = []
 
     def hide_control_texts(self, text: str) -> str:
         tokenize = self._vocabulary.tokenize
         as_control = tokenize(text, add_special=False, parse_special=True)
         if as_control == tokenize(text, add_special=False, parse_special=False):
             return text
-        texts = sorted(filter(None, self._vocabulary.control_texts()), key=len, reverse=True)
-        return re.sub("|".join(map(re.escape, texts)), self._hide, text)
+        texts = sorted(filter(None, self._vocabulary.control_texts()))
+        return re.sub(_longest_of(texts), self._hide, text)
 
     def _hide(self, found: re.Match[str]) -> str:
-        self._hidden.append(found.group())
-        return f"\ue000{self._nonce}:{len(self._hidden) - 1}\ue001"
+        self.hidden.append(found.group())
+        return f"\ue000{self._nonce}:{len(self.hidden) - 1}\ue001"
 
     def tokenize(self, rendered: str) -> list[int]:
         tokens: list[int] = []
         pieces = re.split(f"\ue000{self._nonce}:(\\d+)\ue001", rendered)
         for index, piece in enumerate(pieces):
             hidden = index % 2 == 1
-            text = self._hidden[int(piece)] if hidden else piece
+            text = self.hidden[int(piece)] if hidden else piece
             tokens += self._vocabulary.tokenize(text, add_special=index == 0, parse_special=not hidden)
         return tokens
+
+
+def _longest_of(texts: Sequence[str]) -> str:
+    """A regular expression for the longest of `texts`, branching where they differ.
+
+    Side by side, the thousands of some vocabularies would all be tried at each character that begins one.
+    """
+    rests: dict[str, list[str]] = {}
+    for text in filter(None, texts):
+        rests.setdefault(text[0], []).append(text[1:])
+    branches = [re.escape(first) + _longest_of(rest) for first, rest in rests.items()]
+    if not branches:
+        return ""
+    return f"(?:{'|'.join(branches)})" + ("?" if "" in texts else "")
 
 
 def _refuse(message: Any) -> None:
