@@ -140,13 +140,18 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                     loaded.engine.submit(job)
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
-            case protocol.Warmup():
-                again = Prefetch(start.path, start.prefetch, outbox.send)
-                again.start()
-                again.wait()
-                loaded.engine.warm(frame.id)
+            case protocol.Warmup():  # in a thread: requests and cancels must not wait for the whole file
+                warming = (frame.id, start, loaded, outbox)
+                threading.Thread(target=_warm_again, args=warming, name="warmup", daemon=True).start()
             case protocol.Shutdown():
                 return
+
+
+def _warm_again(request: int, start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
+    again = Prefetch(start.path, start.prefetch, outbox.send)
+    again.start()
+    again.wait()
+    loaded.engine.warm(request)
 
 
 def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: Outbox) -> Any:
