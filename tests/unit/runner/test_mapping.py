@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.runner.mapping import advise_random, pin
+from edged.runner.mapping import advise_random, let_go, pin
 from edged.runner.protocol import FileRange
 
 MIB = 1 << 20
@@ -39,6 +39,17 @@ def test_locked_pages_are_those_that_were_asked_for(mapped: tuple[Path, mmap.mma
     assert pin(str(path), [FileRange(0, 2 * MIB), FileRange(8 * MIB, 2 * MIB)]) == 4 * MIB
     if _may_lock(4 * MIB):
         assert _smaps("Locked", path) == 4 * MIB
+    assert view[:] == content
+
+
+def test_pages_that_are_let_go_are_no_longer_ours_and_still_there(
+    mapped: tuple[Path, mmap.mmap, bytes],
+) -> None:
+    path, view, content = mapped
+    assert view[:] == content
+    assert _smaps("Rss", path) == 12 * MIB
+    let_go(str(path), [FileRange(2 * MIB, 4 * MIB)])
+    assert _smaps("Rss", path) == 8 * MIB
     assert view[:] == content
 
 

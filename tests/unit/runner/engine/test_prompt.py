@@ -78,7 +78,7 @@ def test_of_control_texts_that_begin_alike_the_longest_is_hidden() -> None:
 def test_thousands_of_control_texts_cost_a_long_message_little() -> None:
     class Large(ByteVocabulary):
         def control_texts(self) -> list[str]:
-            return [f"<unused{number}>" for number in range(20_000)]
+            return ["<end>", *(f"<unused{number}>" for number in range(20_000))]
 
         def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
             return [len(text), add_special, parse_special]

@@ -256,15 +256,15 @@ def test_a_huge_request_does_not_hold_up_a_small_one_nor_small_ones_the_huge_one
     sent: list[FromRunner] = []
     worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 99, 99_999)
     full = [1] * BATCH_TOKENS
-    worker.add(EmbedJob(1, [full] * 5, []))
-    answered: list[int] = []
-    for number in range(2, 12):
+    worker.add(EmbedJob(1, [full] * 8, []))
+    answered: list[list[int]] = []
+    for number in range(2, 18):  # a flood: one more with each micro-batch
         worker.add(EmbedJob(number, [full], []))
         worker.step()
-        answered = [frame.id for frame in sent if isinstance(frame, Embeddings)]
-        assert number - len(answered) <= 6, "every other micro-batch is a small request's"
-    assert 1 in answered, "and the others were the huge one's"
-    assert worker.gauges().queued_tokens == 5 * BATCH_TOKENS
+        answered.append([frame.id for frame in sent if isinstance(frame, Embeddings)])
+    assert answered[1] == [2], "the second micro-batch is the small request's"
+    assert 1 in answered[15], "and every other one is the huge one's"
+    assert worker.gauges().queued_tokens == 8 * BATCH_TOKENS
 
 
 class _Running:
