@@ -13,7 +13,7 @@ import msgspec
 from edged.gguf.header import GgufHeader
 from edged.gguf.kv_cache import KvLayout, kv_bytes, kv_layout
 from edged.gguf.recurrent import state_bytes
-from edged.gguf.repack import repacked_tensors
+from edged.gguf.repack import repacked_tensors, replaced_tensors
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 _FLOAT_BYTES = 4
@@ -111,10 +111,9 @@ def footprint(header: GgufHeader, settings: ContextSettings, base_bytes: int | N
 
 def _weights(header: GgufHeader, instruction_sets: Collection[str]) -> tuple[int, int]:
     """Bytes copied, and bytes still used from the file."""
-    copied = repacked_tensors(header, instruction_sets) if instruction_sets else ()
-    # The rows of a tied token table are still looked up in the file.
-    replaced = sum(tensor.size_bytes for tensor in copied if tensor.name != "token_embd.weight")
-    return sum(tensor.size_bytes for tensor in copied), header.tensor_bytes - replaced
+    copied_bytes = sum(tensor.size_bytes for tensor in repacked_tensors(header, instruction_sets))
+    replaced_bytes = sum(tensor.size_bytes for tensor in replaced_tensors(header, instruction_sets))
+    return copied_bytes, header.tensor_bytes - replaced_bytes
 
 
 def _batch_tokens(header: GgufHeader, settings: ContextSettings) -> int:

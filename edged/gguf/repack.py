@@ -53,5 +53,12 @@ def repacked_tensors(header: GgufHeader, instruction_sets: Collection[str]) -> t
     )
 
 
+def replaced_tensors(header: GgufHeader, instruction_sets: Collection[str]) -> tuple[TensorInfo, ...]:
+    """Those that are not used in the file any more once they are copied."""
+    copied = repacked_tensors(header, instruction_sets)
+    # The rows of a tied token table are still looked up in the file.
+    return tuple(tensor for tensor in copied if tensor.name != "token_embd.weight")
+
+
 def _suits(tensor: TensorInfo, rule: _Rule) -> bool:
     return len(tensor.dims) > 1 and tensor.type_name in rule.types and tensor.dims[1] % rule.rows == 0

@@ -77,6 +77,7 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         n_threads=plan.n_threads,
         prefetch=_ranges(plan.prefetch),
         random_access=_ranges(plan.random_access),
+        replaced=_ranges(plan.replaced),
         mlock_bytes=plan.mlock_bytes,
         max_queue_requests=supervision.max_queue_requests,
         max_queue_tokens=supervision.max_queue_tokens,

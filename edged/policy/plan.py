@@ -13,6 +13,7 @@ import msgspec
 
 from edged.config.units import format_bytes
 from edged.gguf.layout import FileSpan, prefetch_ranges, random_access_ranges
+from edged.gguf.repack import replaced_tensors
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot
 from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes
 from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
@@ -138,8 +139,14 @@ def _load_plan(
         load_at_start=at_start,
         prefetch=_ranges(wanted),
         random_access=_ranges(random_access_ranges(prospect.model.header, prospect.kind)),
+        replaced=_ranges(_replaced(prospect)) if draft.repack else (),
         mlock_bytes=pinned_bytes,
     )
+
+
+def _replaced(prospect: Prospect) -> list[FileSpan]:
+    tensors = replaced_tensors(prospect.model.header, prospect.instruction_sets)
+    return [FileSpan(tensor.offset, tensor.size_bytes) for tensor in tensors]
 
 
 def _pinned(

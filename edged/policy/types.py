@@ -90,6 +90,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     type_v: str
     n_threads: int
     prefetch: tuple[ByteRange, ...]
+    replaced: tuple[ByteRange, ...] = ()  # repacked: copies are used instead
     random_access: tuple[ByteRange, ...]  # rows picked here and there: readahead would only waste reads
     mlock_bytes: int
     predicted: Prediction

@@ -9,15 +9,24 @@ from pathlib import Path
 
 from edged.runner.protocol import FileRange
 
-_MADV_RANDOM = 1
+_MADV_RANDOM, _MADV_DONTNEED = 1, 4
 _MREMAP_MAYMOVE, _MREMAP_FIXED = 1, 2
 _COPY_BYTES = 4 << 20
 
 
 def advise_random(path: str, ranges: Sequence[FileRange]) -> None:
     """Keep the kernel's readahead from reading what lies around rows that are picked here and there."""
+    _advise(path, ranges, _MADV_RANDOM)
+
+
+def let_go(path: str, ranges: Sequence[FileRange]) -> None:
+    """Give back the pages of parts that are used no more; they stay cached while nobody needs the room."""
+    _advise(path, ranges, _MADV_DONTNEED)
+
+
+def _advise(path: str, ranges: Sequence[FileRange], advice: int) -> None:
     for address, _, length in _mapped(path, ranges):
-        if _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_RANDOM) != 0:
+        if _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), advice) != 0:
             print(f"madvise: {os.strerror(ctypes.get_errno())}", file=sys.stderr)
 
 

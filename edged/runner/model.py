@@ -16,6 +16,7 @@ from llama_cpp import llama_cpp as llama
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner.engine.sampling import Stage
+from edged.runner.mapping import let_go
 from edged.runner.protocol import Start
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
@@ -97,6 +98,7 @@ class Model:
             raise ModelFileError(
                 f"{start.path}: llama.cpp cannot load this file (its messages are in the log)"
             )
+        let_go(start.path, start.replaced)
         self.vocabulary = Vocabulary(self._model)
         self.n_embd: int = llama.llama_model_n_embd_out(self._model)
         self.n_ctx_train: int = llama.llama_model_n_ctx_train(self._model)

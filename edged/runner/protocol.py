@@ -50,6 +50,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     n_threads: int
     prefetch: tuple[FileRange, ...]
     random_access: tuple[FileRange, ...]
+    replaced: tuple[FileRange, ...] = ()  # not used in the file once they are repacked
     mlock_bytes: int
     max_queue_tokens: int
     max_queue_requests: int

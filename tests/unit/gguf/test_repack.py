@@ -3,7 +3,7 @@
 import pytest
 
 from edged.gguf.header import GgufHeader
-from edged.gguf.repack import repacked_tensors
+from edged.gguf.repack import repacked_tensors, replaced_tensors
 from tests.unit.gguf.headers import gemma3, header, minilm, smollm2, tensor
 
 _AVX2 = ("avx2", "fma")
@@ -66,3 +66,8 @@ def test_real_models() -> None:
     assert repacked_tensors(smollm2(), _AVX2) == ()
     assert repacked_tensors(minilm(), _AVX2) == ()
     assert "position_embd.weight" not in _names(minilm(), _ARM)
+
+
+def test_a_tied_table_is_still_used_in_the_file() -> None:
+    model = _model("Q4_0", 256, 32, untied=False)
+    assert [each.name for each in replaced_tensors(model, _AVX2)] == ["blk.0.ffn_up.weight"]

@@ -208,6 +208,13 @@ def test_on_demand_pages_where_the_file_does_not_fit() -> None:
     assert "there is no room for all" in said(found)
 
 
+def test_what_is_repacked_is_let_go_in_the_file() -> None:
+    repacked = plan_one(machine(), model("gemma"))
+    assert repacked.repack
+    assert sum(piece.length for piece in repacked.replaced) == 12.65625 * MIB
+    assert plan_one(machine(), model("gemma", repack=False)).replaced == ()
+
+
 def test_repacking_is_on_where_it_fits_and_does_not_delay_the_start() -> None:
     found = plan_one(machine(), model("gemma"))
     assert (found.strategy, found.repack) == ("warm", True)
