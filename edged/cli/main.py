@@ -12,6 +12,7 @@ _VERBS = {
     "run": ("edged.cli.run", "Measure, plan, load and serve."),
     "probe": ("edged.cli.probe", "Measure this machine's memory, storage and CPU."),
     "plan": ("edged.cli.plan", "Show how each model would be loaded, and why."),
+    "doctor": ("edged.cli.doctor", "Find what slows cold starts here, and how to fix it."),
     "pull": ("edged.cli.pull", "Fetch models into the model directory."),
     "models": ("edged.cli.models", "List the catalog and what is installed."),
     "check-config": ("edged.cli.check_config", "Check a configuration file."),

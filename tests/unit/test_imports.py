@@ -18,11 +18,12 @@ _ALLOWED: dict[str, set[str]] = {
     "policy": {"errors", "config", "hw", "gguf"},
     "lifecycle": {"errors", "config", "hw", "gguf", "store", "policy", _CONTRACT},
     "api": {"errors", "config", "hw", "policy", "lifecycle", "service", "telemetry", _CONTRACT},
+    "doctor": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle"},
     "runner": {"errors", "gguf"},
     "service": {"errors"},
     "telemetry": {"errors"},
     "daemon": {"errors", "config", "lifecycle", "api", "service", "telemetry"},
-    "cli": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "daemon"},
+    "cli": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "doctor", "daemon"},
     "__main__": {"cli"},
     "__init__": set(),
 }
