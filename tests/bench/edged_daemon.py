@@ -5,7 +5,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,24 +15,26 @@ from tests.bench import web
 from tests.bench.models import BenchModel
 from tests.bench.process import BenchFailed, Launcher, TimedProcess
 
+Settings = Mapping[str, Mapping[str, object]]
 EDGED = (sys.executable, "-c", "from edged.cli.main import main; main()")
 _ADDRESS = re.compile(r"edged: listening on http://127\.0\.0\.1:(\d+)")
 _POLL_S = 0.02  # rarely enough to take no CPU from what is measured
 
 
 def write_config(
-    path: Path, models: list[BenchModel], strategy: str, more: Mapping[str, object] | None = None
+    path: Path, models: Sequence[BenchModel], strategy: str, more: Settings | None = None
 ) -> Path:
     """A configuration that serves these models, with a state folder of its own beside the file.
 
-    `more` are further settings of every model.
+    `more` are further settings, by model.
     """
     text = yaml.safe_dump(
         {
             "storage": {"state_dir": str(path.parent / "state")},
             "loading": {"request_wait": f"{web.TIMEOUT_S:.0f}s"},
             "models": {
-                model.id: {"file": str(model.file), "strategy": strategy, **(more or {})} for model in models
+                model.id: {"file": str(model.file), "strategy": strategy, **(more or {}).get(model.id, {})}
+                for model in models
             },
         }
     )

@@ -33,7 +33,7 @@ def print_table(title: str, caption: str, columns: Sequence[str], rows: Sequence
     """A table on stdout: two columns of names, then numbers. As wide as it needs where stdout is a file."""
     console = rich.console.Console()
     if not console.is_terminal:
-        console.width = 160
+        console.width = 200
     table = rich.table.Table(title=title, caption=caption, caption_justify="left")
     for index, column in enumerate(columns):
         table.add_column(column, justify="left" if index < 3 else "right", no_wrap=True)

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,14 +33,14 @@ class Start:
 
 def edged(
     device: Device,
-    models: list[BenchModel],
+    models: Sequence[BenchModel],
     strategy: str,
-    more: Mapping[str, object] | None = None,
+    more: edged_daemon.Settings | None = None,
     folder: Path | None = None,
 ) -> Start:
     """Start the daemon; ask for life, readiness and an answer of every model at the same time.
 
-    `more` are further settings of the models. `folder` keeps what the daemon learns; a new one by default.
+    `more` are further settings, by model. `folder` keeps what the daemon learns; a new one by default.
     """
     if folder is None:
         with tempfile.TemporaryDirectory(prefix="edged-bench-") as fresh:
