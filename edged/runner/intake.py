@@ -54,6 +54,7 @@ class Intake:
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(self._vocabulary, stages(sampling), prompt),
             text=TextStream(request.stop),
+            has_grammar=sampling.grammar is not None,
         )
 
     def embed_job(self, request: protocol.Embed) -> EmbedJob:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.loading import (
     Prefetch,
     anon_bytes,
@@ -127,17 +128,9 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
         match frame:
             case protocol.Generate() | protocol.Embed():
                 try:
-                    job = (
-                        loaded.intake.sequence(frame)
-                        if isinstance(frame, protocol.Generate)
-                        else loaded.intake.embed_job(frame)
-                    )
+                    loaded.engine.submit(_job(frame, loaded.intake, outbox))
                 except InvalidRequest as error:
-                    outbox.send(
-                        protocol.Rejected(id=frame.id, kind="invalid", message=str(error), param=error.param)
-                    )
-                else:
-                    loaded.engine.submit(job)
+                    outbox.send(_refusal(frame.id, str(error), error.param))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
             case protocol.Warmup():  # in a thread: requests and cancels must not wait for the whole file
@@ -145,6 +138,19 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 threading.Thread(target=_warm_again, args=warming, name="warmup", daemon=True).start()
             case protocol.Shutdown():
                 return
+
+
+def _job(frame: protocol.Generate | protocol.Embed, intake: "Intake", outbox: Outbox) -> Any:
+    if isinstance(frame, protocol.Embed):
+        return intake.embed_job(frame)
+    if frame.sampling.grammar is None:
+        return intake.sequence(frame)
+    with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
+        return intake.sequence(frame)
+
+
+def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected:
+    return protocol.Rejected(id=request, kind="invalid", message=message, param=param)
 
 
 def _warm_again(request: int, start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:

@@ -31,6 +31,28 @@ def test_a_bad_grammar_is_an_error_and_not_the_end(daemon: Daemon, grammar: str)
     assert daemon.model("smollm2")["pid"] == pid
 
 
+_DEEP = "\n".join(["root ::= a0", *(f"a{n} ::= a{n + 1} | a{n + 1}" for n in range(40)), 'a40 ::= "x"'])
+_AMBIGUOUS = "root ::= " + "x " * 16 + "\nx ::= [a-z ]* [a-z ]* [a-z ]* [a-z ]*"
+
+
+@pytest.mark.parametrize("grammar", [_DEEP, _AMBIGUOUS], ids=["to parse", "to follow"])
+def test_a_grammar_that_takes_for_ever_is_refused_and_the_model_comes_back(
+    start: Callable[..., Daemon], grammar: str
+) -> None:
+    daemon = start()
+    daemon.wait_ready()
+    status, answer = daemon.chat("hello", grammar=grammar)
+    assert status == 400, answer
+    assert answer["error"]["param"] == "grammar"
+
+    def is_back(_status: int, body: Any) -> bool:
+        smollm2 = next(model for model in body["models"] if model["model"] == "smollm2")
+        return bool(smollm2["restarts"] == 1 and smollm2["state"] == "ready")
+
+    daemon.wait_until("/edged/v1/models", is_back)
+    assert daemon.chat("hello")[0] == 200
+
+
 def test_a_good_grammar_holds(daemon: Daemon) -> None:
     status, answer = daemon.chat("Is fire hot?", grammar='root ::= "yes" | "no"')
     assert status == 200

@@ -6,6 +6,7 @@ from typing import Any, Literal, Protocol
 from edged.errors import ComputeFailed
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
+from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.engine.scheduler import KvMemory, QueueFull, Row, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent
@@ -144,12 +145,19 @@ class GenerateWorker:
             if not sequence.n_generated and not self._decoder.logits_are_finite(index):
                 self._fail(row, DAMAGED)
                 continue
-            event = self._advance(sequence, self._decoder.sample(sequence.sampler, index))
+            event = self._advance(sequence, self._next_token(sequence, index))
             if event.finish_reason:
                 self._scheduler.release(row.slot)
             if event.text or event.finish_reason:
                 events.append(event)
         return events
+
+    def _next_token(self, sequence: Sequence, index: int) -> int:
+        if not sequence.has_grammar:
+            return self._decoder.sample(sequence.sampler, index)
+        refusal = Rejected(id=sequence.id, kind="invalid", message=GRAMMAR_TOO_SLOW, param="grammar")
+        with at_most(GRAMMAR_S, lambda: self._send(refusal)):
+            return self._decoder.sample(sequence.sampler, index)
 
     def _advance(self, sequence: Sequence, token: int) -> TokenEvent:
         if self._tokens.ends_generation(token):

@@ -23,6 +23,7 @@ class Sequence:
     max_tokens: int
     sampler: SamplerLike
     text: TextStream
+    has_grammar: bool = False
     n_cached_tokens: int = 0
 
     @property
