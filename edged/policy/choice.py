@@ -3,10 +3,13 @@
 The cost of a way, compared in this order:
 1. by how much it would be ready later than `loading.start_budget` allows;
 2. how far its settings were shrunk;
-3. when a request that comes at the very start is answered;
-4. how long a request waits that comes when the model says it is ready.
-So a model warms up when the budget allows it (the first answer is no later for it, and none is slow), streams
-when the storage is too slow for that, and is paged from storage (`lazy`) only when its file does not fit.
+3. when a request that comes at the very start is answered, of which differences that nobody notices count
+   as none;
+4. how long a request waits that comes when the model says it is ready, likewise;
+5. whether a warm-up has shown that the model computes before it says that it is ready.
+So a model warms up when the budget allows it (the first answer is hardly later for it, and none is slow),
+streams when the storage is too slow for that, and is paged from storage (`lazy`) only when its file does not
+fit.
 `locked` is chosen by the user alone: locked pages are lost to everything else on the machine, and most
 machines allow a process only a few MiB of them.
 """
@@ -18,8 +21,12 @@ import msgspec
 
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.settings import Level, Settings, impossible, kind_of, larger, level_of, levels
-from edged.policy.timing import Reading, Timing, reading_of, timing_of
+from edged.policy.timing import Company, Reading, Timing, reading_of, timing_of
 from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
+
+# First answers that differ by less are the same to whoever waits for them, and for the predictions, too.
+UNNOTICED_SHARE = 0.05
+UNNOTICED_S = 0.02
 
 NO_LAZY_MAP = (
     "the lazy map is not there, since no C compiler was found when edged was installed "
@@ -38,6 +45,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     settings: PlanSettings
     measured: Measured
     conflict: str | None  # why what the user fixed cannot work at all
+    company: Company
 
     def level_of(self, settings: Settings) -> Level:
         """Other settings of this model with what they take."""
@@ -85,6 +93,7 @@ def prospect_of(
         settings=settings,
         measured=measured,
         conflict=conflict,
+        company=Company(cores=snapshot.cpu.usable_cores),
     )
 
 
@@ -100,7 +109,13 @@ def ways(prospect: Prospect, at_start: bool) -> tuple[Way, ...]:
             level=level,
             paged=paged,
             timing=timing_of(
-                prospect.model, strategy, level, prospect.reading, prospect.settings, prospect.measured
+                prospect.model,
+                strategy,
+                level,
+                prospect.reading,
+                prospect.settings,
+                prospect.measured,
+                prospect.company,
             ),
             n_shrunk=n_shrunk,
         )
@@ -112,8 +127,15 @@ def cheapest(prospect: Prospect, at_start: bool, room_bytes: int) -> Way | None:
     """The best way that fits into `room_bytes`, or None."""
     budget_s = prospect.settings.loading.start_budget if at_start else math.inf
     fitting = [way for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
-    best = min(fitting, key=lambda way: _cost(way, budget_s), default=None)
-    return best if best is None else _unshrunk(prospect, best, room_bytes)
+    if not fitting:
+        return None
+    least = min(_pain(way, budget_s) for way in fitting)
+    equal = [way for way in fitting if _pain(way, budget_s) == least]
+    in_time_s = min(_first_s(way) for way in equal) * (1.0 + UNNOTICED_SHARE) + UNNOTICED_S
+    in_time = [way for way in equal if _first_s(way) <= in_time_s]
+    short_s = min(_wait_s(way) for way in in_time) + UNNOTICED_S
+    best = next(way for way in in_time if _wait_s(way) <= short_s)
+    return _unshrunk(prospect, best, room_bytes)
 
 
 def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int | None:
@@ -141,16 +163,25 @@ def _unshrunk(prospect: Prospect, way: Way, room_bytes: int) -> Way:
         way = better
 
 
-def _cost(way: Way, start_budget_s: float) -> tuple[float, int, float, float]:
+def _pain(way: Way, start_budget_s: float) -> tuple[float, int]:
+    """How late it is ready, and how far it is shrunk."""
     ready_s = math.inf if way.timing.ready_s is None else way.timing.ready_s
-    first_s = math.inf if way.timing.first_answer_s is None else way.timing.first_answer_s
     late_s = max(0.0, ready_s - start_budget_s) if math.isfinite(start_budget_s) else 0.0
-    wait_s = first_s - ready_s if math.isfinite(ready_s) else 0.0
-    return round(late_s, 3), way.n_shrunk, round(first_s, 3), round(wait_s, 3)
+    return round(late_s, 3), way.n_shrunk
+
+
+def _first_s(way: Way) -> float:
+    return math.inf if way.timing.first_answer_s is None else way.timing.first_answer_s
+
+
+def _wait_s(way: Way) -> float:
+    """How long a request waits that comes when the model says it is ready."""
+    ready_s = math.inf if way.timing.ready_s is None else way.timing.ready_s
+    return _first_s(way) - ready_s if math.isfinite(ready_s) else 0.0
 
 
 def _possible(prospect: Prospect, at_start: bool) -> Iterator[tuple[Strategy, Level, bool, int]]:
-    """(strategy, level, paged, how far it is shrunk).
+    """(strategy, level, paged, how far it is shrunk), of equal ones the best first.
 
     A file that does not fit is worse than any shrinking, since then every token reads it again: so `auto`
     pages only with the smallest settings, which leave the file the most room.

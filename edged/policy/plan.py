@@ -20,7 +20,7 @@ from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
 from edged.policy.pinning import pinned_spans
 from edged.policy.reasons import pinning_reasons, reasons, thread_reasons
 from edged.policy.refusal import refusal
-from edged.policy.timing import Timing
+from edged.policy.timing import Timing, shared
 from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
 
 
@@ -33,12 +33,30 @@ def plan(
     """One plan for each model, in their order. Deterministic; raises nothing for any combination of facts."""
     budget = budget_of(snapshot.memory, settings.memory)
     prospects = [prospect_of(snapshot, model, settings, measured) for model in models]
-    starting = [prospect for prospect in prospects if prospect.starts and prospect.conflict is None]
+    starting = _in_company(
+        snapshot, [prospect for prospect in prospects if prospect.starts and prospect.conflict is None]
+    )
     found, used_bytes = _together(snapshot, starting, budget)
     for prospect in prospects:
         if prospect.model.id not in found:
             found[prospect.model.id] = _apart(snapshot, prospect, budget, used_bytes)
     return tuple(found[prospect.model.id] for prospect in prospects)
+
+
+def _in_company(snapshot: HardwareSnapshot, starting: Sequence[Prospect]) -> list[Prospect]:
+    """The models that load at the same time, each sharing its storage and the cores with the others."""
+    together = []
+    for prospect in starting:
+        storage = snapshot.storage_of(prospect.model.path)
+        others = [
+            other.reading
+            for other in starting
+            if other is not prospect and snapshot.storage_of(other.model.path) is storage
+        ]
+        company = msgspec.structs.replace(prospect.company, n_loading=len(starting))
+        reading = shared(prospect.reading, others)
+        together.append(msgspec.structs.replace(prospect, company=company, reading=reading))
+    return together
 
 
 def _together(

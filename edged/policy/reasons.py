@@ -59,8 +59,11 @@ def reading_text(prospect: Prospect) -> str:
     duration_s = reading.sequential_s
     if duration_s is None or reading.bytes_per_s is None:
         return f"how fast {format_bytes(reading.uncached_bytes)} can be read from this storage is unknown"
+    beside = (
+        f", beside {format_bytes(reading.beside_bytes)} for other models," if reading.beside_bytes else ""
+    )
     return (
-        f"reading {format_bytes(reading.uncached_bytes)} that are not cached takes "
+        f"reading {format_bytes(reading.uncached_bytes)} that are not cached{beside} takes "
         f"{format_seconds(duration_s)} at {format_rate(reading.bytes_per_s)}"
     )
 

@@ -1,8 +1,11 @@
 """How long a load will take. What was measured before is used; the rest are defaults of a typical machine.
 
 The reader starts together with the runner, so reading overlaps with the interpreter's start, the vocabulary
-and repacking: `ready_s = max(spawn + load + context, uncached_bytes / rate) + warm-up`.
+and repacking: `ready_s = max(spawn + load + context, uncached_bytes / rate) + warm-up`. Models that load at
+the same time share the storage and the cores.
 """
+
+from collections.abc import Iterable
 
 import msgspec
 
@@ -11,15 +14,27 @@ from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.settings import Level
 from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
 
-# Measured on a 2-core x86-64 machine with a warm page cache; a Raspberry Pi takes some times longer on its
-# first start, which is then measured.
-SPAWN_S = 0.35  # exec to `import llama_cpp` done
-VOCABULARY_S_PER_TOKEN = 2.5e-6
+# Measured on a quiet 2-core x86-64 machine with a warm page cache; a Raspberry Pi takes some times longer on
+# its first start, which is then measured.
+SPAWN_S = 0.13  # exec to `import llama_cpp` done
+DAEMON_S = 0.07  # more, where the daemon's own imports want the same core
+VOCABULARY_S_PER_TOKEN = 1.4e-6
 REPACK_BYTES_PER_S = 1e9
-CONTEXT_S = 0.05
-BATCH_S = 0.02  # one short batch: a fixed part, and a pass over the weights
-BATCH_BYTES_PER_S = 1e9
+CONTEXT_S = 0.005
+CACHE_BYTES_PER_S = 2.4e9  # filling the KV cache with zeros
+BATCH_S = 0.005  # one short batch: a fixed part, and a pass over the weights
+BATCH_BYTES_PER_S = 4e9
 READAHEAD_BYTES = 128 << 10  # Linux's default
+
+
+class Company(msgspec.Struct, frozen=True, kw_only=True):
+    """Who else loads at the same time, and the cores for all of them; None where unknown."""
+
+    n_loading: int = 1
+    cores: int | None = None
+
+
+ALONE = Company()
 
 
 class Reading(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,6 +42,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     wanted_bytes: int
     uncached_bytes: int
+    beside_bytes: int = 0  # what others read from the same storage until this is read
     cached_is_known: bool
     bytes_per_s: float | None  # one after the other
     fault_bytes_per_s: float | None  # page by page as they are touched
@@ -34,12 +50,12 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def sequential_s(self) -> float | None:
         """How long the reader takes."""
-        return _duration_s(self.uncached_bytes, self.bytes_per_s)
+        return _duration_s(self.uncached_bytes + self.beside_bytes, self.bytes_per_s)
 
     @property
     def faulting_s(self) -> float | None:
         """How long touching everything takes without a reader."""
-        return _duration_s(self.uncached_bytes, self.fault_bytes_per_s)
+        return _duration_s(self.uncached_bytes + self.beside_bytes, self.fault_bytes_per_s)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,9 +80,11 @@ def reading_of(
         rate = measured.bytes_per_s.get(storage.device)
     latency_s = (storage.random_latency_s if storage is not None else None) or 0.0
     window = (storage.readahead_bytes if storage is not None else None) or READAHEAD_BYTES
+    # What is cached was wanted before, by an earlier load or by the probe: the rest of the file seldom is.
+    cached = (cached_share or 0.0) * model.header.size_bytes
     return Reading(
         wanted_bytes=wanted,
-        uncached_bytes=round(wanted * (1.0 - (cached_share or 0.0))),
+        uncached_bytes=max(0, wanted - round(cached)),
         cached_is_known=cached_share is not None,
         bytes_per_s=rate or None,
         fault_bytes_per_s=window / (latency_s + window / rate) if rate else None,
@@ -80,36 +98,49 @@ def timing_of(
     reading: Reading,
     settings: PlanSettings,
     measured: Measured,
+    company: Company = ALONE,
 ) -> Timing:
     """When the model would be ready, and when a request that came at the very start would be answered."""
     times = measured.models.get(model.path, LoadTimes())
     batch_s = _batch_s(times, level)
-    started_s = _started_s(model, level, times, measured)
+    started_s = _started_s(model, level, times, measured.spawn_s, company)
     reads_ahead = settings.loading.prefetch or not settings.lazy_available
     if reads_ahead and strategy != "lazy":
         complete_s = _later(started_s, reading.sequential_s)
     else:
         complete_s = _sum(started_s, reading.faulting_s)
-    # The first batch ever touches buffers and page tables: the warm-up pays for that, or the first request.
-    first_answer_s = _sum(complete_s, 2 * batch_s)
     if strategy in ("warm", "locked"):
-        return Timing(ready_s=_sum(complete_s, batch_s), first_answer_s=first_answer_s)
+        return Timing(ready_s=_sum(complete_s, batch_s), first_answer_s=_sum(complete_s, 2 * batch_s))
     serves_at_once = settings.lazy_available and not level.settings.repack
-    return Timing(ready_s=started_s if serves_at_once else complete_s, first_answer_s=first_answer_s)
+    return Timing(
+        ready_s=started_s if serves_at_once else complete_s, first_answer_s=_sum(complete_s, batch_s)
+    )
 
 
-def _started_s(model: ModelInput, level: Level, times: LoadTimes, measured: Measured) -> float:
+def shared(reading: Reading, others: Iterable[Reading]) -> Reading:
+    """The same reading beside others from the same storage, which gives every reader an equal share."""
+    beside_bytes = sum(min(reading.uncached_bytes, other.uncached_bytes) for other in others)
+    return msgspec.structs.replace(reading, beside_bytes=beside_bytes)
+
+
+def _started_s(
+    model: ModelInput, level: Level, times: LoadTimes, spawn_s: float | None, company: Company
+) -> float:
     """Interpreter, vocabulary, repacking and context, with nothing to wait for on storage."""
-    spawn_s = measured.spawn_s if measured.spawn_s is not None else SPAWN_S
-    load_s = times.load_s if times.load_s is not None else model.header.n_vocab * VOCABULARY_S_PER_TOKEN
+    cores = company.cores or company.n_loading + 1
+    crowding = max(1.0, company.n_loading / cores)
+    if spawn_s is None:
+        spawn_s = SPAWN_S * crowding + (DAEMON_S if cores <= company.n_loading else 0.0)
+    load_s = times.load_s
+    if load_s is None:
+        load_s = model.header.n_vocab * VOCABULARY_S_PER_TOKEN * crowding
     if level.settings.repack:
-        repacked_s = times.load_repacked_s
-        load_s = (
-            repacked_s
-            if repacked_s is not None
-            else load_s + level.footprint.repack_bytes / REPACK_BYTES_PER_S
-        )
-    return spawn_s + load_s + (times.context_s if times.context_s is not None else CONTEXT_S)
+        repack_s = level.footprint.repack_bytes / REPACK_BYTES_PER_S * crowding
+        load_s = times.load_repacked_s if times.load_repacked_s is not None else load_s + repack_s
+    context_s = times.context_s
+    if context_s is None:
+        context_s = (CONTEXT_S + level.footprint.kv_bytes / CACHE_BYTES_PER_S) * crowding
+    return spawn_s + load_s + context_s
 
 
 def _batch_s(times: LoadTimes, level: Level) -> float:

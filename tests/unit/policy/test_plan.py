@@ -349,3 +349,21 @@ def test_a_context_beyond_training_is_kept_and_said() -> None:
 
 def test_no_models() -> None:
     assert plan(machine(), [], settings()) == ()
+
+
+def test_models_that_load_together_share_the_storage() -> None:
+    slow, two = machine(bytes_per_s=40e6), [model("minilm"), model("smollm2")]
+    small, large = plan(slow, two, settings())
+    small_bytes, large_bytes = (sum(piece.length for piece in found.prefetch) for found in (small, large))
+    assert small.predicted.ready_s == pytest.approx(2 * small_bytes / 40e6, rel=0.1)
+    assert large.predicted.ready_s == pytest.approx((small_bytes + large_bytes) / 40e6, rel=0.1)
+    assert "for other models," in said(large)
+    assert "for other models," not in said(plan_one(slow, model("smollm2")))
+
+
+def test_a_warm_up_that_delays_the_first_answer_is_left_out() -> None:
+    quick = machine(cached_share=1.0)
+    for warmup_s, strategy in ((0.01, "warm"), (2.0, "stream")):
+        times = LoadTimes(load_s=0.1, context_s=0.1, warmup_s=warmup_s)
+        measured = Measured(spawn_s=0.1, models={"/models/smollm2.gguf": times})
+        assert plan_one(quick, model("smollm2"), measured=measured).strategy == strategy

@@ -5,7 +5,7 @@ import pytest
 
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.settings import levels
-from edged.policy.timing import Reading, reading_of, timing_of
+from edged.policy.timing import Company, Reading, reading_of, shared, timing_of
 from edged.policy.types import LoadTimes, Measured, Strategy
 from tests.unit.policy.machines import machine, model, settings
 
@@ -33,10 +33,10 @@ def reading(uncached_bytes: int, bytes_per_s: float | None = 10e6) -> Reading:
         ("warm", 3_000_000, 0.6, 0.7),  # reading hides behind starting
         ("warm", 20_000_000, 2.1, 2.2),
         ("locked", 20_000_000, 2.1, 2.2),
-        ("stream", 20_000_000, 0.5, 2.2),
-        ("on_demand", 20_000_000, 0.5, 2.2),
-        ("lazy", 20_000_000, 0.5, 4.7),  # nothing reads before the first request
-        ("lazy", 0, 0.5, 0.7),
+        ("stream", 20_000_000, 0.5, 2.1),
+        ("on_demand", 20_000_000, 0.5, 2.1),
+        ("lazy", 20_000_000, 0.5, 4.6),  # nothing reads before the first request
+        ("lazy", 0, 0.5, 0.6),
     ],
 )
 def test_timing(strategy: Strategy, uncached_bytes: int, ready_s: float, first_answer_s: float) -> None:
@@ -51,6 +51,36 @@ def test_without_prefetch_or_lazy_map() -> None:
     # Without the lazy map llama.cpp reads all of the file before anything else.
     found = timing_of(MODEL, "on_demand", FULL, reading(20_000_000), settings(lazy_available=False), MEASURED)
     assert found.ready_s == pytest.approx(2.0)
+
+
+def test_readers_share_a_storage_until_the_shorter_one_is_done() -> None:
+    short, long = reading(20_000_000), reading(60_000_000)
+    assert shared(short, [long]).sequential_s == pytest.approx(4.0)
+    assert shared(long, [short]).sequential_s == pytest.approx(8.0)
+    assert shared(long, []).sequential_s == pytest.approx(6.0)
+    assert shared(reading(0), [long]).sequential_s == 0.0
+
+
+def test_defaults_grow_when_cores_are_few_and_what_was_measured_does_not() -> None:
+    def ready_s(company: Company, measured: Measured) -> float:
+        found = timing_of(MODEL, "stream", FULL, reading(0), settings(), measured, company).ready_s
+        assert found is not None
+        return found
+
+    alone, crowded = Company(cores=2), Company(n_loading=4, cores=2)
+    assert ready_s(alone, Measured()) == ready_s(Company(), Measured())
+    assert ready_s(crowded, Measured()) > 2 * ready_s(alone, Measured())
+    assert ready_s(crowded, MEASURED) == ready_s(alone, MEASURED)
+
+
+def test_what_is_cached_is_what_a_load_wants() -> None:
+    embedder = model("minilm")
+    half = reading_of(machine(cached_share=0.5), embedder, "embed", settings(), Measured())
+    rest = half.wanted_bytes - embedder.header.size_bytes // 2
+    assert half.uncached_bytes == pytest.approx(max(0, rest), abs=1)
+    assert half.wanted_bytes < embedder.header.size_bytes
+    nothing = reading_of(machine(cached_share=1.0), embedder, "embed", settings(), Measured())
+    assert nothing.uncached_bytes == 0
 
 
 def test_an_unknown_rate_matters_only_when_something_must_be_read() -> None:
