@@ -28,9 +28,9 @@ _LIVEZ_S = 0.3
 _READYZ_S = 3.0
 _RATIO = 1.05
 _CAPTION = (
-    "Seconds from exec: median (range). accepts: /readyz is 200, or the script has loaded the model. floor:\n"
-    "file bytes / read rate; of a dense model an answer needs them all. ratio: first token / floor. The\n"
-    "request is sent as soon as the port answers."
+    "Seconds from exec: median (range). accepts: /readyz is 200, or the script has loaded\n"
+    "the model. floor: file bytes / read rate; of a dense model an answer needs them all.\n"
+    "ratio: first token / floor. The request is sent as soon as the port answers."
 )
 _COLUMNS = ("program", "strategy", "livez", "accepts", "first token", "floor", "ratio")
 
