@@ -63,6 +63,13 @@ class Server:
         """When the model answered, with the request repeated while the server refuses it."""
         return self._when(model.endpoint, model.request, lambda status: status == 200)
 
+    def request(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
+        """One POST. Raises BenchFailed when it does not answer."""
+        try:
+            return web.request(self._port, path, body)
+        except (OSError, http.client.HTTPException) as error:
+            raise self.process.failure(f"llama-server: {path}: {error}") from error
+
     def _when(self, path: str, body: dict[str, Any] | None, enough: Callable[[int], bool]) -> float:
         deadline = time.monotonic() + web.TIMEOUT_S
         last = "no answer"
