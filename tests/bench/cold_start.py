@@ -38,6 +38,7 @@ _PREDICTED_CAPTION = (
     "seconds from the start of the load. error: |measured - predicted| / measured, median of the starts."
 )
 
+_WITH_FLOOR = [name for name, limits in PROFILES.items() if limits.read_bytes_per_s is not None]
 _COLUMNS = ("model", "device", "program", "livez", "readyz", "first answer", "floor", "ratio")
 _PREDICTED_COLUMNS = (
     *("model", "device", "program", "ready, predicted", "measured", "error"),
@@ -146,7 +147,7 @@ def _bars(samples: Samples) -> list[figure.Group]:
 @click.command()
 @click.option("--model", "models", multiple=True, help="Only this model; may be repeated.")
 @click.option(
-    "--profile", "profiles", multiple=True, type=click.Choice(list(PROFILES)), help="Only this device."
+    "--profile", "profiles", multiple=True, type=click.Choice(_WITH_FLOOR), help="Instead of sd20 and sd40."
 )
 @click.option(
     "--strategy", "strategies", multiple=True, help="For edged, instead of what it plans; may be repeated."
