@@ -25,10 +25,6 @@ _CANDIDATE_BYTES = 12  # llama_token_data
 _TOKEN_BYTES = 172  # a token's text three times over, its score and hash entry
 _MERGE_BYTES = 200  # a pair of strings in a hash table
 
-# Code and constants of the interpreter, llama.cpp, numpy and their libraries that a runner touches: in the
-# page cache once for all runners, half of it for the daemon's sake anyway. So it is no model's own memory.
-LIBRARIES_BYTES = 23 << 20
-
 
 class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How a model would be run. `n_ctx` is per sequence; `instruction_sets` are named as in /proc/cpuinfo."""
@@ -45,7 +41,11 @@ class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
-    """Bytes by kind. File-backed pages can be dropped and read again, anonymous ones cannot."""
+    """Bytes by kind. File-backed pages can be dropped and read again, anonymous ones cannot.
+
+    Code of the interpreter and libraries, some 23 MiB, is in the page cache once for all runners, and half of
+    it is the daemon's as well: it is no model's own memory and not counted here.
+    """
 
     weights_bytes: int  # of the file, without what was repacked: its copy is used instead
     repack_bytes: int
