@@ -11,10 +11,11 @@ from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import EdgedError, ModelFileError, RunnerFailed, Unavailable
-from edged.lifecycle.process import Event, RunnerProcess
-from edged.lifecycle.requests import Answer, Generation, InFlight, Pending, error_of
-from edged.lifecycle.status import Cause, LoadClock, ModelStatus, remaining_s, why_ended, why_not_ready
+from edged.errors import ModelFileError, RunnerFailed, Unavailable
+from edged.lifecycle.events import Board, Events
+from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.requests import Generation, InFlight, Pending
+from edged.lifecycle.status import Cause, LoadClock, ModelStatus, why_ended, why_not_ready
 from edged.lifecycle.supervision import Backoff, Observer, Supervision, start_frame
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -40,24 +41,15 @@ class RunnerHandle:
         self._supervision = supervision
         self._observer = observer
         self._check_file = check_file
-        self._changed = threading.Condition()
-        self._status = ModelStatus(
-            model=plan.model,
-            state="unloaded",
-            kind=plan.kind,
-            strategy=plan.strategy,
-            load_at_start=plan.load_at_start,
-            predicted_ready_s=plan.predicted.ready_s,
-            predicted_first_answer_s=plan.predicted.first_answer_s,
-        )
+        self._board = board = Board(plan)
+        self._changed = board.changed
         self._wanted = False
         self._closed = False
         self._supervisor: threading.Thread | None = None
         self._process: RunnerProcess | None = None
         self._in_flight = InFlight()
-        self._clock = LoadClock()
+        self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
-        self._load_failed = False
         self._retry_at_s = 0.0
 
     # ---- life ----
@@ -77,19 +69,19 @@ class RunnerHandle:
                 supervisor = threading.Thread(target=self._supervise, args=(cause,), name=name, daemon=True)
                 supervisor.start()
                 self._supervisor = supervisor
-            if self._status.state in ("unloaded", "failed"):
-                self._load_failed = False
-                self._set(state="loading")
+            if self._board.status.state in ("unloaded", "failed"):
+                self._board.load_failed = False
+                self._board.set(state="loading")
             self._changed.notify_all()
 
     def unload(self) -> None:
         """Stop the runner and return when its memory is free; requests in flight end with RunnerFailed."""
         with self._changed:
             self._wanted = False
-            supervisor, process, state = self._supervisor, self._process, self._status.state
+            supervisor, process, state = self._supervisor, self._process, self._board.status.state
             if supervisor is None:
                 return
-            self._set(state="unloading")
+            self._board.set(state="unloading")
             self._changed.notify_all()
         if process is not None:
             try:
@@ -117,22 +109,22 @@ class RunnerHandle:
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
-            while self._status.state != "ready":
-                if self._status.state == "failed" and not self._worth_waiting():
+            while self._board.status.state != "ready":
+                if self._board.status.state == "failed" and not self._worth_waiting():
                     raise Unavailable(
-                        why_not_ready(self._status), max(1.0, self._retry_at_s - time.monotonic())
+                        why_not_ready(self._board.status), max(1.0, self._retry_at_s - time.monotonic())
                     )
                 if self._supervisor is None:
                     self.load(cause)
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    raise Unavailable(why_not_ready(self._status), max(1.0, self.status().remaining_s or 1.0))
+                    raise Unavailable(
+                        why_not_ready(self._board.status), max(1.0, self.status().remaining_s or 1.0)
+                    )
 
     def status(self) -> ModelStatus:
         """What can be said now."""
-        with self._changed:
-            left_s = remaining_s(self._status, self._clock.elapsed_s)
-            return msgspec.structs.replace(self._status, remaining_s=left_s)
+        return self._board.now()
 
     # ---- requests ----
 
@@ -165,10 +157,10 @@ class RunnerHandle:
     def _submit(self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup]) -> Pending:
         with self._changed:
             process = self._process
-            if process is None or self._status.state != "ready":
-                raise Unavailable(why_not_ready(self._status), 1.0)
-            if self._status.measured_first_answer_s is None and not self._in_flight:
-                self._clock.asked()
+            if process is None or self._board.status.state != "ready":
+                raise Unavailable(why_not_ready(self._board.status), 1.0)
+            if self._board.status.measured_first_answer_s is None and not self._in_flight:
+                self._board.clock.asked()
             pending = self._in_flight.begin()
         try:
             process.send(make(pending.request))
@@ -188,7 +180,7 @@ class RunnerHandle:
     # ---- the supervisor thread ----
 
     def _supervise(self, cause: Cause) -> None:
-        while not self._unloading():
+        while not self._board.unloading:
             self._fail(self._run_once(cause))
             cause = "crash"
             with self._changed:
@@ -196,25 +188,22 @@ class RunnerHandle:
         with self._changed:
             self._supervisor = None
             self._backoff.reset()
-            self._set(state="unloaded", phase=None, reason=None)
+            self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
             if self._wanted and not self._closed:  # asked for again in the meantime
                 self.load("demand")
 
-    def _unloading(self) -> bool:
-        return self._status.state == "unloading"
-
     def _may_retry(self) -> bool:
-        return self._unloading() or time.monotonic() >= self._retry_at_s
+        return self._board.unloading or time.monotonic() >= self._retry_at_s
 
     def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""
         with self._changed:
-            if self._unloading():
+            if self._board.unloading:
                 return "unloaded"
-            self._load_failed = False
-            self._clock = LoadClock()
-            self._set(
+            self._board.load_failed = False
+            self._board.clock = LoadClock()
+            self._board.set(
                 state="loading", reason=None, bytes_done=0, prefetch_done=False,
                 measured_ready_s=None, measured_first_answer_s=None,
             )  # fmt: skip
@@ -222,12 +211,12 @@ class RunnerHandle:
         reason = None
         try:
             self._check_file(self.plan)
-            if not self._unloading():
+            if not self._board.unloading:
                 module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
                 process = RunnerProcess(module, self._supervision.lease_fd)
                 self._follow(process, cause)
         except ModelFileError as error:
-            self._load_failed = True
+            self._board.load_failed = True
             reason = str(error)
         except (protocol.ProtocolError, RunnerFailed, OSError) as error:
             reason = str(error)
@@ -240,114 +229,54 @@ class RunnerHandle:
         """Load and serve until the process ends."""
         with self._changed:
             self._process = process
-            self._set(pid=process.pid)
-            if self._unloading():  # it came before the process: nobody else will stop it
+            self._board.set(pid=process.pid)
+            if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
         process.send(start_frame(self.plan, self._supervision))
         for event in process.events(self._patience_s):
-            self._apply(event, cause)
+            self._events.apply(event, cause)
 
     def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
         """End the process and its requests; returns why, by exit code where there is no `reason` already."""
         with self._changed:
             self._process = None
-            ended_while = self._status.state
-            said = reason or self._status.reason
+            ended_while = self._board.status.state
+            said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
-                self._set(state="failed", reason=said or "its runner ended")
+                self._board.set(state="failed", reason=said or "its runner ended")
         if process is not None:
             if reason is not None:
                 process.kill()
             exit_code = process.close()
             said = said or why_ended(exit_code, ended_while)
             with self._changed:
-                self._set(last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0)
+                self._board.set(
+                    last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
+                )
         what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
         self._in_flight.abandon(f"{self.plan.model}: {what_now}")
         return said or ""
 
     def _patience_s(self) -> float | None:
-        if self._status.state != "loading":
+        if self._board.status.state != "loading":
             return None
         most_s = self._supervision.load_timeout_s
-        left_s = most_s - self._clock.elapsed_s
+        left_s = most_s - self._board.clock.elapsed_s
         if left_s <= 0:
             raise RunnerFailed(f"the load took longer than loading.load_timeout ({most_s:g} s)")
         return left_s
 
-    def _apply(self, event: Event, cause: Cause) -> None:
-        match event:
-            case str():
-                log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
-            case protocol.Progress():
-                self._progress(event)
-            case protocol.Ready():
-                self._ready(event, cause)
-            case protocol.Reads():
-                self._observer.reads(self.plan, event)
-            case protocol.LoadFailed():
-                with self._changed:
-                    if self._status.state == "ready":
-                        raise protocol.ProtocolError("the runner said LoadFailed after Ready")
-                    self._load_failed = True
-                    self._set(reason=event.reason)
-            case protocol.Gauges():
-                with self._changed:
-                    self._set(busy_slots=event.busy_slots, queued_requests=event.queued_requests)
-            case protocol.Step():
-                for token in event.events:
-                    self._answer(token.id, token, last=token.finish_reason is not None)
-            case protocol.Embeddings() | protocol.Warmed():
-                self._answer(event.id, event, last=True)
-            case protocol.Admitted():
-                self._answer(event.id, event, last=False)
-            case protocol.Rejected():
-                self._answer(event.id, error_of(event), last=True)
-
-    def _answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
-        self._in_flight.answer(request, answer, last=last)
-        if self._status.measured_first_answer_s is None and isinstance(
-            answer, protocol.TokenEvent | protocol.Embeddings
-        ):
-            first_answer_s = self._clock.first_answer_s
-            with self._changed:
-                self._set(measured_first_answer_s=first_answer_s)
-            self._observer.first_answer(self.plan, first_answer_s)
-
-    def _progress(self, event: protocol.Progress) -> None:
-        with self._changed:
-            if event.phase == "prefetch":
-                done = event.bytes_done >= event.bytes_total
-                self._set(bytes_done=event.bytes_done, bytes_total=event.bytes_total, prefetch_done=done)
-            else:
-                self._set(phase=event.phase)
-
-    def _ready(self, event: protocol.Ready, cause: Cause) -> None:
-        with self._changed:
-            if self._unloading():
-                return
-            if self._status.state != "loading":
-                raise protocol.ProtocolError("the runner said Ready after Ready")
-            ready_s = self._clock.ready()
-            self._set(
-                state="ready", phase=None, reason=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
-                measured_ready_s=ready_s, prefetch_done=event.prefetch_done or self._status.prefetch_done,
-            )  # fmt: skip
-            self._changed.notify_all()
-        self._observer.ready(self.plan, cause, event, ready_s)
-
     def _fail(self, reason: str) -> None:
         with self._changed:
-            if self._unloading():
+            if self._board.unloading:
                 return
-            backoff_s = self._backoff.after(self._clock.served_s, load_failed=self._load_failed)
+            backoff_s = self._backoff.after(self._board.clock.served_s, load_failed=self._board.load_failed)
             self._retry_at_s = time.monotonic() + backoff_s
-            self._set(state="failed", phase=None, reason=reason, restarts=self._status.restarts + 1)
+            self._board.set(
+                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1
+            )
             self._changed.notify_all()
         self._observer.failed(self.plan, reason)
 
-    def _set(self, **changes: object) -> None:
-        self._status = msgspec.structs.replace(self._status, **changes)
-
     def _worth_waiting(self) -> bool:
-        return not self._load_failed and self._backoff.crashes < _CRASHES_WORTH_WAITING_FOR
+        return not self._board.load_failed and self._backoff.crashes < _CRASHES_WORTH_WAITING_FOR

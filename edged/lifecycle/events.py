@@ -1,0 +1,127 @@
+"""What a runner says, as its model's state and as answers to those who asked."""
+
+import logging
+import threading
+
+import msgspec
+
+from edged.errors import EdgedError
+from edged.lifecycle.process import Event
+from edged.lifecycle.requests import Answer, InFlight, error_of
+from edged.lifecycle.status import Cause, LoadClock, ModelStatus, remaining_s
+from edged.lifecycle.supervision import Observer
+from edged.policy.types import LoadPlan
+from edged.runner import protocol
+
+log = logging.getLogger(__name__)
+
+
+class Board:
+    """One model's state, and the condition to hold while it is changed."""
+
+    def __init__(self, plan: LoadPlan) -> None:
+        self.changed = threading.Condition()
+        self.clock = LoadClock()
+        self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.status = ModelStatus(
+            model=plan.model,
+            state="unloaded",
+            kind=plan.kind,
+            strategy=plan.strategy,
+            load_at_start=plan.load_at_start,
+            predicted_ready_s=plan.predicted.ready_s,
+            predicted_first_answer_s=plan.predicted.first_answer_s,
+        )
+
+    @property
+    def unloading(self) -> bool:
+        """Whether the model is to be unloaded, whatever its runner is doing."""
+        return self.status.state == "unloading"
+
+    def set(self, **changes: object) -> None:
+        """Change fields of the status."""
+        self.status = msgspec.structs.replace(self.status, **changes)
+
+    def now(self) -> ModelStatus:
+        """What can be said now."""
+        with self.changed:
+            return msgspec.structs.replace(
+                self.status, remaining_s=remaining_s(self.status, self.clock.elapsed_s)
+            )
+
+
+class Events:
+    """Takes what the runner of one model says; called by its supervisor."""
+
+    def __init__(self, plan: LoadPlan, board: Board, in_flight: InFlight, observer: Observer) -> None:
+        self._plan = plan
+        self._board = board
+        self._in_flight = in_flight
+        self._observer = observer
+
+    def apply(self, event: Event, cause: Cause) -> None:
+        """Take one event. Raises ProtocolError for what breaks the order of frames."""
+        match event:
+            case str():
+                log.info("%s: %s", self._plan.model, event, extra={"MODEL": self._plan.model})
+            case protocol.Progress():
+                self._progress(event)
+            case protocol.Ready():
+                self._ready(event, cause)
+            case protocol.Reads():
+                self._observer.reads(self._plan, event)
+            case protocol.LoadFailed():
+                with self._board.changed:
+                    if self._board.status.state == "ready":
+                        raise protocol.ProtocolError("the runner said LoadFailed after Ready")
+                    self._board.load_failed = True
+                    self._board.set(reason=event.reason)
+            case protocol.Gauges():
+                with self._board.changed:
+                    self._board.set(busy_slots=event.busy_slots, queued_requests=event.queued_requests)
+            case protocol.Step():
+                for token in event.events:
+                    self._answer(token.id, token, last=token.finish_reason is not None)
+            case protocol.Embeddings() | protocol.Warmed():
+                self._answer(event.id, event, last=True)
+            case protocol.Admitted():
+                self._answer(event.id, event, last=False)
+            case protocol.Rejected():
+                self._answer(event.id, error_of(event), last=True)
+
+    def _answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
+        first_answer_s = None
+        if self._board.status.measured_first_answer_s is None and isinstance(
+            answer, protocol.TokenEvent | protocol.Embeddings
+        ):
+            first_answer_s = self._board.clock.first_answer_s
+            with self._board.changed:
+                self._board.set(measured_first_answer_s=first_answer_s)
+        self._in_flight.answer(request, answer, last=last)
+        if first_answer_s is not None:
+            self._observer.first_answer(self._plan, first_answer_s)
+
+    def _progress(self, event: protocol.Progress) -> None:
+        with self._board.changed:
+            if event.phase == "prefetch":
+                done = event.bytes_done >= event.bytes_total
+                self._board.set(
+                    bytes_done=event.bytes_done, bytes_total=event.bytes_total, prefetch_done=done
+                )
+            else:
+                self._board.set(phase=event.phase)
+
+    def _ready(self, event: protocol.Ready, cause: Cause) -> None:
+        with self._board.changed:
+            if self._board.unloading:
+                return
+            if self._board.status.state != "loading":
+                raise protocol.ProtocolError("the runner said Ready after Ready")
+            ready_s = self._board.clock.ready()
+            prefetch_done = event.prefetch_done or self._board.status.prefetch_done
+            self._board.set(
+                state="ready", phase=None, reason=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
+                measured_ready_s=ready_s, prefetch_done=prefetch_done,
+            )  # fmt: skip
+            self._board.changed.notify_all()
+        self._observer.ready(self._plan, cause, event, ready_s)
