@@ -57,14 +57,15 @@ def test_the_second_start_predicts_better_than_the_first(path: Path) -> None:
     """A slow board: everything takes five times as long as the defaults say."""
     board = machine(cached_share=1.0)
     truth_s = 5.0
-    first = plan_one(board, model("smollm2"))
+    first = plan_one(board, model("smollm2", strategy="warm"))
     calibration = Calibration.load(path)
     laps = {"import_s": 0.9, "vocabulary_s": 1.6, "context_s": 0.7, "prefetch_wait_s": 0.0, "warmup_s": 0.8}
     calibration.record(
         first, Measurement(size_bytes=1, device="mmcblk0", ready_s=truth_s, timings_s=laps, uncached_bytes=0)
     )
     calibration.save()
-    second = plan_one(board, model("smollm2"), measured=Calibration.load(path).measured())
+    learnt = Calibration.load(path).measured()
+    second = plan_one(board, model("smollm2", strategy="warm"), measured=learnt)
     assert first.predicted.ready_s is not None
     assert second.predicted.ready_s is not None
     assert abs(second.predicted.ready_s - truth_s) < 0.05
