@@ -7,6 +7,7 @@ import msgspec
 from edged.config.paths import model_path
 from edged.config.schema import Config
 from edged.errors import ModelFileError
+from edged.gguf.footprint import ContextSettings, footprint
 from edged.gguf.header import read_header
 from edged.gguf.layout import prefetch_ranges
 from edged.hw.probe import probe
@@ -18,6 +19,7 @@ from edged.policy.settings import kind_of
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 
 _LAZY_PROBE_BYTES = 8 << 20
+_SMALLEST = ContextSettings(n_ctx=1, n_seq_max=1, n_ubatch=1)
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,7 +53,9 @@ def _inputs(config: Config) -> tuple[list[ModelInput], dict[str, str]]:
     for model, settings in config.models.items():
         path = model_path(config, model)
         try:
-            inputs.append(ModelInput(id=model, model=settings, header=read_header(path)))
+            header = read_header(path)
+            footprint(header, _SMALLEST)  # a file that makes no sense must not spoil the others' plans
+            inputs.append(ModelInput(id=model, model=settings, header=header))
         except ModelFileError as error:
             missing = "" if path.exists() else f"; fetch it with `edged pull {model}`"
             problems[model] = f"{error}{missing}"
