@@ -1,4 +1,4 @@
-"""One process computes at a time, and a dead holder does not keep the lease."""
+"""One process computes at a time; neither a dead holder nor a hung one keeps the others."""
 
 import os
 import subprocess
@@ -38,5 +38,26 @@ def test_a_killed_holder_frees_the_lease_and_until_then_others_wait() -> None:
             holder.kill()
             assert entered.wait(30)
             waiter.join()
+    finally:
+        os.close(fd)
+
+
+def test_a_hung_holder_is_waited_for_once_and_its_end_is_noticed() -> None:
+    fd = os.memfd_create("lease")
+    try:
+        with Lease(fd).held() as holder:
+            assert holder
+            waiter = Lease(fd, patience_s=0.05)
+            with waiter.held() as granted:
+                assert not granted
+            with waiter.held() as granted:
+                assert not granted, "and it did not wait again"
+        for thread in threading.enumerate():
+            if thread.name == "lease":
+                thread.join()
+        with Lease(fd, patience_s=30).held() as granted:
+            assert granted, "the waiter's belated lock was given back"
+        with waiter.held() as granted:
+            assert granted, "and it may wait again"
     finally:
         os.close(fd)
