@@ -63,12 +63,12 @@ def _start(config: Config, server: Server) -> Pool:
 
 
 def _stop(config: Config, server: Server, pool: Pool | None) -> None:
-    """Refuse new work, let what runs end within one deadline, stop the runners."""
+    """Refuse new work (503) while what runs ends, within one deadline; then stop the runners."""
     notify(stopping=True, status="draining")
     deadline = time.monotonic() + config.server.drain_timeout
     if pool is not None:
         pool.draining = True
-    server.stop_accepting()
+        server.drain(config.server.drain_timeout)
     server.close(max(0.0, deadline - time.monotonic()))
     if pool is not None:
         pool.close()
