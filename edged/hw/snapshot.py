@@ -33,6 +33,7 @@ class StorageFacts(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     kind: str = "unknown"  # nvme, ssd, emmc, sd, usb, hdd, virtual, network, memory, unknown
     sequential_bytes_per_s: float | None = None
+    limit_bytes_per_s: int | None = None  # what control groups allow this process to read
     random_latency_s: float | None = None
     measured_bytes: int = 0
     readahead_bytes: int | None = None

@@ -136,6 +136,8 @@ def _repack(prospect: Prospect, way: Way, room_bytes: int) -> Iterator[str]:
 def _unknown(prospect: Prospect, budget: Budget) -> Iterator[str]:
     if not prospect.reading.cached_is_known:
         yield "how much of its file is in the page cache is unknown, so none is assumed to be"
+    if prospect.reading.uncached_bytes and prospect.reading.rate_reason:
+        yield prospect.reading.rate_reason
     header, n_ctx = prospect.model.header, prospect.model.model.n_ctx
     if n_ctx != "auto" and n_ctx > header.n_ctx_train:
         yield f"n_ctx {n_ctx} is beyond the {header.n_ctx_train} tokens it was trained on: answers get worse"

@@ -11,6 +11,7 @@ import msgspec
 
 from edged.gguf.layout import prefetch_ranges
 from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.rate import rate_of
 from edged.policy.settings import Level
 from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
 
@@ -46,6 +47,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     cached_is_known: bool
     bytes_per_s: float | None  # one after the other
     fault_bytes_per_s: float | None  # page by page as they are touched
+    rate_reason: str = ""  # where the probe and earlier loads disagree
 
     @property
     def sequential_s(self) -> float | None:
@@ -75,9 +77,8 @@ def reading_of(
     file = snapshot.file(model.path)
     cached_share = file.cached_share if file is not None else None
     storage = snapshot.storage_of(model.path)
-    rate = storage.sequential_bytes_per_s if storage is not None else None
-    if rate is None and storage is not None and storage.device is not None:
-        rate = measured.bytes_per_s.get(storage.device)
+    believed = rate_of(storage, measured)
+    rate = believed.bytes_per_s
     latency_s = (storage.random_latency_s if storage is not None else None) or 0.0
     window = (storage.readahead_bytes if storage is not None else None) or READAHEAD_BYTES
     # What is cached was wanted before, by an earlier load or by the probe: the rest of the file seldom is.
@@ -86,7 +87,8 @@ def reading_of(
         wanted_bytes=wanted,
         uncached_bytes=max(0, wanted - round(cached)),
         cached_is_known=cached_share is not None,
-        bytes_per_s=rate or None,
+        bytes_per_s=rate,
+        rate_reason=believed.reason,
         fault_bytes_per_s=window / (latency_s + window / rate) if rate else None,
     )
 
