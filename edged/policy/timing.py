@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from edged.gguf.layout import prefetch_ranges
+from edged.gguf.layout import prefetch_ranges, random_access_ranges
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.rate import rate_of
 from edged.policy.settings import Level
@@ -44,6 +44,7 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     wanted_bytes: int
     uncached_bytes: int
     beside_bytes: int = 0  # what others read from the same storage until this is read
+    dragged_bytes: int = 0  # what is not wanted, but readahead fetches around faults
     cached_is_known: bool
     bytes_per_s: float | None  # one after the other
     fault_bytes_per_s: float | None  # page by page as they are touched
@@ -57,7 +58,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def faulting_s(self) -> float | None:
         """How long touching everything takes without a reader."""
-        return _duration_s(self.uncached_bytes + self.beside_bytes, self.fault_bytes_per_s)
+        if self.uncached_bytes == 0:
+            return 0.0
+        n_bytes = self.uncached_bytes + self.beside_bytes + self.dragged_bytes
+        return _duration_s(n_bytes, self.fault_bytes_per_s)
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,9 +87,12 @@ def reading_of(
     window = (storage.readahead_bytes if storage is not None else None) or READAHEAD_BYTES
     # What is cached was wanted before, by an earlier load or by the probe: the rest of the file seldom is.
     cached = (cached_share or 0.0) * model.header.size_bytes
+    # The map is told of rows picked here and there only when the model is loaded.
+    tables = random_access_ranges(model.header, kind)
     return Reading(
         wanted_bytes=wanted,
         uncached_bytes=max(0, wanted - round(cached)),
+        dragged_bytes=sum(min(span.length, window) for span in tables),
         cached_is_known=cached_share is not None,
         bytes_per_s=rate,
         rate_reason=believed.reason,

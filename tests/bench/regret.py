@@ -3,6 +3,7 @@
 Run as root: `.venv/bin/python -m tests.bench.regret --help`; README.md beside this file says more.
 """
 
+import compileall
 import statistics
 import tempfile
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
+import edged
 from edged.config.paths import model_dir
 from edged.config.schema import Config
 from edged.gguf.header import read_header
@@ -232,6 +234,7 @@ def main(
             )
             for profile, names in product(profiles or PROFILES, wanted)
         ]
+        compileall.compile_dir(Path(edged.__file__).parent, quiet=1)  # as install.sh does
         run(cells, repetitions, results)
     print_report(results)
 

@@ -83,6 +83,16 @@ def test_what_is_cached_is_what_a_load_wants() -> None:
     assert nothing.uncached_bytes == 0
 
 
+def test_faults_drag_along_what_lies_around_them() -> None:
+    with_table = msgspec.structs.replace(reading(20_000_000), dragged_bytes=5_000_000)
+    assert with_table.faulting_s == pytest.approx(5.0)
+    assert with_table.sequential_s == pytest.approx(2.0)
+    assert msgspec.structs.replace(with_table, uncached_bytes=0).faulting_s == 0.0
+    found = reading_of(machine(), model("minilm"), "embed", settings(), Measured())
+    assert found.dragged_bytes == 128 << 10
+    assert reading_of(machine(), MODEL, "generate", settings(), Measured()).dragged_bytes == 0
+
+
 def test_an_unknown_rate_matters_only_when_something_must_be_read() -> None:
     found = timing_of(MODEL, "warm", FULL, reading(1, None), settings(), MEASURED)
     assert (found.ready_s, found.first_answer_s) == (None, None)
