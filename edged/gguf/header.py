@@ -183,6 +183,8 @@ def read_header(path: Path) -> GgufHeader:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ModelFileError(f"{path}: not a regular file; give the path of a GGUF file")
+            # Readahead would fetch what lies behind the header, wanted or not, and delay what is read next.
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
             header = _parse(Cursor(file, str(path)))
     except FileNotFoundError as error:
         raise ModelFileError(

@@ -38,6 +38,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = "unknown"
     readahead_bytes: int | None = None
     request_bytes: int | None = None  # the most that one read of a file fetches at once
+    number: str | None = None  # MAJ:MIN of a whole disk
     is_rotational: bool = False  # also when only the kernel says so, as it does of most virtual disks
 
 
@@ -62,6 +63,7 @@ def block_device(number: str, sys: Path = Path("/sys")) -> Device | None:
         kind=disk_kind(folder),
         readahead_bytes=None if readahead_kib is None else readahead_kib << 10,
         request_bytes=max(sizes, default=None),
+        number=text.read(folder / "dev"),
         is_rotational=text.read(folder / "queue" / "rotational") == "1",
     )
 

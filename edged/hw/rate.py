@@ -2,7 +2,8 @@
 
 A cgroup limit on reads (blk-throttle) hands out its bytes in slices of 0.1 s: what a slice allows passes at
 full speed, the next read stalls until the books balance. So is a virtual disk's burst credit. Bytes over
-time are then only true from the end of one stall to the end of another.
+time are then only true from one balance to another: from the end of one stall to the end of the next, or
+from the first read, where a slice began with it, to the end of its stall.
 """
 
 import statistics
@@ -11,9 +12,11 @@ from collections.abc import Sequence
 import msgspec
 
 SLICE_S = 0.1  # the kernel's DFL_THROTL_SLICE
+_NEARLY_A_SLICE_S = 0.8 * SLICE_S  # between stalls: one that ends a tick late may be followed by an early one
+_FRESH_SLICE_S = 0.94 * SLICE_S  # its end is counted in ticks of 4 ms, or of 10 at worst
 _STALL_S = 0.01
 _STALL_RATIO = 4
-_NEARLY_A_SLICE_S = 0.8 * SLICE_S  # a slice ends on a clock tick and may be a few ms shorter
+_HICCUP_S = 0.02
 _LARGEST_OVERHEAD_SHARE = 0.5
 _CLOCK_S = 1e-9
 
@@ -42,8 +45,8 @@ def sequential_bytes_per_s(reads: Sequence[TimedRead], request_overhead_s: float
     if len(stalls) > 1 and _apart_s(reads, stalls) >= _NEARLY_A_SLICE_S:
         return _rate(reads[stalls[0] + 1 : stalls[-1] + 1], _apart_s(reads, stalls))
     if len(stalls) == 1 and not _is_hiccup(reads, stalls[0]):
-        until = reads[: stalls[0] + 1]
-        return _rate(until, until[-1].end_s - until[0].start_s)
+        # Where others read before in this slice, its whole length is the nearest guess: it may be too low.
+        return _rate(reads[: stalls[0] + 1], max(SLICE_S, _age_s(reads, stalls[0])))
     return _rate(reads, sum(read.took_s - _overhead_s(read, request_overhead_s) for read in reads))
 
 
@@ -55,11 +58,6 @@ def is_settled(reads: Sequence[TimedRead]) -> bool:
     if stalls:
         return _apart_s(reads, stalls) >= _NEARLY_A_SLICE_S
     return reads[-1].end_s - reads[0].start_s > 1.25 * SLICE_S
-
-
-def awaits_stall(reads: Sequence[TimedRead]) -> bool:
-    """Whether one stall was seen and a second one would tell what it was."""
-    return len(_stalls(reads)) == 1
 
 
 def random_latency_s(latencies: Sequence[float]) -> float | None:
@@ -88,13 +86,22 @@ def _apart_s(reads: Sequence[TimedRead], stalls: Sequence[int]) -> float:
     return reads[stalls[-1]].end_s - reads[stalls[0]].end_s
 
 
+def _age_s(reads: Sequence[TimedRead], stall: int) -> float:
+    """The time from the first read to the end of a stall."""
+    return reads[stall].end_s - reads[0].start_s
+
+
 def _is_hiccup(reads: Sequence[TimedRead], stall: int) -> bool:
-    """Whether a lone stall is no limit's: the first read, or one with too much after it for a slice."""
-    after = reads[stall + 1 :]
-    if stall == 0 or not after:
-        return stall == 0
-    bytes_until, bytes_after = (sum(read.n_bytes for read in part) for part in (reads[: stall + 1], after))
-    return bytes_after >= 2 * bytes_until or after[-1].end_s - after[0].start_s > SLICE_S
+    """Whether a lone stall is no limit's: the first read, a short one, or one with too much after it."""
+    if stall == 0:
+        return True
+    if _age_s(reads, stall) >= _FRESH_SLICE_S:
+        return False
+    until, after = reads[: stall + 1], reads[stall + 1 :]
+    if after and after[-1].end_s - after[0].start_s > SLICE_S:
+        return True
+    bytes_until, bytes_after = (sum(read.n_bytes for read in part) for part in (until, after))
+    return reads[stall].took_s < _HICCUP_S or bytes_after >= 2 * bytes_until
 
 
 def _overhead_s(read: TimedRead, request_overhead_s: float) -> float:

@@ -7,19 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edged.hw.rate import TimedRead, awaits_stall, is_settled
+from edged.hw.rate import TimedRead, is_settled
 from edged.hw.residency import Run
 
-MOST_BYTES = 32 << 20
-MOST_BYTES_AFTER_STALL = 96 << 20  # a second stall settles it, and a limit of 300 MB/s is worth the reads
+MOST_BYTES = 31_500_000  # just more than a limit of 300 MB/s lets through before it shows
 MOST_SECONDS = 0.25
-_LARGEST_READ_BYTES = 1 << 20
+_LARGEST_READ_BYTES = 252 << 12  # 256 single pages may be more than one request takes, and count as two reads
 _SMALLEST_READ_BYTES = 64 << 10
 _FIRST_READ_BYTES = 256 << 10
 _READ_S = 0.025  # the time one read is made to take on slow storage, so that several fit
 _RANDOM_READS = 8
 _RANDOM_READ_BYTES = 4096
-_RANDOM_S = 0.06
+_RANDOM_S = 0.03
+_KEPT_FOR_RANDOM_BYTES = 1 << 20
 _ENOUGH_BYTES = 4 << 20  # less says nothing about a rate
 
 
@@ -38,7 +38,9 @@ class Samples:
 
 
 def sample(path: Path, uncached: Sequence[Run], budget_s: float, samples: Samples) -> None:
-    """Time small random reads, then sequential ones, within the budget; raises OSError when it cannot read.
+    """Time sequential reads, then small random ones, within the budget; raises OSError when it cannot read.
+
+    The sequential ones come first: each of the others would count as a read where reads are limited.
 
     Where too little is uncached, reads that bypass the page cache (O_DIRECT) take its place; a filesystem
     without them yields no samples.
@@ -52,8 +54,8 @@ def sample(path: Path, uncached: Sequence[Run], budget_s: float, samples: Sample
         os.posix_fadvise(file, 0, 0, os.POSIX_FADV_RANDOM)
         with mmap.mmap(-1, _LARGEST_READ_BYTES) as memory, memoryview(memory) as buffer:
             stop = time.perf_counter() + min(budget_s, MOST_SECONDS)
-            _random(file, runs, buffer, samples)
-            _sequential(file, runs, buffer, stop, samples)
+            _sequential(file, _without_end(runs, _KEPT_FOR_RANDOM_BYTES), buffer, stop, samples)
+            _random(file, _without_start(runs, samples.n_bytes), buffer, samples)
     finally:
         os.close(file)
 
@@ -73,6 +75,29 @@ def random_offsets(runs: Sequence[Run], count: int) -> Iterator[int]:
             position -= run.length
 
 
+def _without_start(runs: Sequence[Run], n_bytes: int) -> list[Run]:
+    """What is left of the runs when their first bytes are used up."""
+    left = []
+    for run in runs:
+        skipped = min(n_bytes, run.length)
+        n_bytes -= skipped
+        if skipped < run.length:
+            left.append(Run(run.offset + skipped, run.length - skipped))
+    return left
+
+
+def _without_end(runs: Sequence[Run], n_bytes: int) -> list[Run]:
+    """What is left of the runs when their last bytes are kept, or half of them where there are few."""
+    total = sum(run.length for run in runs)
+    wanted, kept = total - min(n_bytes, total // 2), []
+    for run in runs:
+        length = min(wanted, run.length)
+        wanted -= length
+        if length:
+            kept.append(Run(run.offset, length))
+    return kept
+
+
 def _random(file: int, runs: Sequence[Run], buffer: memoryview, samples: Samples) -> None:
     begin = time.perf_counter()
     for offset in random_offsets(runs, _RANDOM_READS):
@@ -87,7 +112,7 @@ def _sequential(file: int, runs: Sequence[Run], buffer: memoryview, stop: float,
     for run in runs:
         offset, end = run.offset, run.offset + run.length
         while offset < end:
-            if _is_enough(samples):
+            if samples.n_bytes + size_bytes > MOST_BYTES or is_settled(samples.reads):
                 return
             start = time.perf_counter()
             if start + longest_s > stop and samples.reads:
@@ -100,11 +125,6 @@ def _sequential(file: int, runs: Sequence[Run], buffer: memoryview, stop: float,
             offset += n_bytes
             longest_s = max(longest_s, read.took_s)
             size_bytes = _next_size(read)
-
-
-def _is_enough(samples: Samples) -> bool:
-    most = MOST_BYTES_AFTER_STALL if awaits_stall(samples.reads) else MOST_BYTES
-    return samples.n_bytes >= most or is_settled(samples.reads)
 
 
 def _read(file: int, buffer: memoryview, offset: int, whole_blocks: bool) -> int:

@@ -17,9 +17,11 @@ from edged.hw.rate import random_latency_s, sequential_bytes_per_s
 from edged.hw.residency import Residency, Run, residency
 from edged.hw.sampling import Samples, sample
 from edged.hw.snapshot import FileFacts, StorageFacts
+from edged.hw.throttle import read_limit_bytes_per_s
 
 _LOOKING_SHARE = 0.5  # of the time there is, for stat and mincore; the rest is for timed reads
 _MARGIN_S = 0.03  # for the arithmetic after the last read
+_MEASURED_SHARE = 0.85  # what a rate may be wrong by: a limit counts in ticks, and stalls in whole reads
 _PARENTS = 64
 
 
@@ -59,7 +61,9 @@ def storage_facts(
     for path in (path for path in asked if path in looked):
         by_device.setdefault(looked[path].device.key, {})[path] = looked[path]
     samples = _measure(by_device, wanted or {}, deadline)
-    storage = tuple(_storage(group, samples.get(key)) for key, group in by_device.items())
+    storage = tuple(
+        _limited(_storage(group, samples.get(key)), group, proc) for key, group in by_device.items()
+    )
     path_of = {key: facts.path for key, facts in zip(by_device, storage, strict=True)}
     files = tuple(
         _file(path, looked.get(path), samples, path_of)
@@ -172,10 +176,24 @@ def _storage(group: dict[str, Looked], measured: tuple[str, Samples] | None) -> 
             reads, _request_overhead_s(device, latency_s, samples.bypassed_cache)
         ),
         random_latency_s=latency_s,
-        measured_bytes=sum(read.n_bytes for read in reads),
+        measured_bytes=samples.n_bytes,
         readahead_bytes=device.readahead_bytes,
         free_bytes=looked.free_bytes,
     )
+
+
+def _limited(facts: StorageFacts, group: dict[str, Looked], proc: Path) -> StorageFacts:
+    """The facts with what control groups allow: a limit may let more through than the reads could use up.
+
+    A rate that comes within the error of its measurement to the limit is the limit.
+    """
+    number, rate = next(iter(group.values())).device.number, facts.sequential_bytes_per_s
+    limit = read_limit_bytes_per_s(number, proc) if number else None
+    if limit is None:
+        return facts
+    if rate is not None and rate > _MEASURED_SHARE * limit:
+        rate = limit
+    return msgspec.structs.replace(facts, sequential_bytes_per_s=rate, limit_bytes_per_s=limit)
 
 
 def _request_overhead_s(device: Device, latency_s: float | None, direct: bool) -> float:

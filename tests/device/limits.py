@@ -18,7 +18,7 @@ class Limits:
     cpus: float | None = None
 
 
-# CPUs are shares of this machine's: the four slow cores of a small board compute about as much as one of them.
+# CPUs are as fast as this machine's: the four slow cores of a small board compute about as much as one.
 PROFILES = {
     "sd20": Limits(ram_bytes=512 << 20, read_bytes_per_s=20_000_000, cpus=1),
     "sd40": Limits(ram_bytes=1 << 30, read_bytes_per_s=40_000_000, cpus=2),

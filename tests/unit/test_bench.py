@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from edged.config.load import load
-from tests.bench import edged_daemon, figure, report
+from tests.bench import edged_daemon, figure, probe, report
 from tests.bench.edged_daemon import Client
 from tests.bench.models import BenchModel, installed
 from tests.bench.peers import llama_server
+from tests.bench.probe_once import Probed
 from tests.bench.process import BenchFailed, TimedProcess, start_here
 
 # Ready at the third question; answers whom it is asked for minilm, and refuses others.
@@ -135,3 +136,24 @@ def test_a_table_in_a_file_is_not_cut(capsys: pytest.CaptureFixture[str]) -> Non
         "Title", "Caption", ["model", "device", "program", "seconds"], [["m" * 40, "d" * 40, "p", "1"]]
     )
     assert "m" * 40 + " │ " + "d" * 40 in capsys.readouterr().out
+
+
+def probed(bytes_per_s: float | None) -> Probed:
+    """One probe of a disk whose loader gets 2 GB/s."""
+    return Probed(
+        bytes_per_s=bytes_per_s,
+        random_latency_s=None,
+        took_s=0.2,
+        read_bytes=31_500_000,
+        loader_bytes_per_s=2e9,
+    )
+
+
+def test_a_probe_is_compared_with_the_emulated_rate_or_with_what_loads_get() -> None:
+    sd20 = probe.row("sd20", [probed(20e6), probed(21e6), probed(18e6)], [probed(None)])
+    assert sd20[1] == "20"
+    assert sd20[3:5] == ["20.0 (18.0-21.0)", "+0.0%, -10.0%"]
+    assert sd20[6:] == ["-100.0%, -100.0%", "31.5", "0.200"]
+    assert probe.row("nvme", [probed(1e9)], [probed(3e9)])[1:5] == [
+        "2000", "2000.0 (2000.0-2000.0)", "1000.0 (1000.0-1000.0)", "-50.0%, -50.0%",
+    ]  # fmt: skip

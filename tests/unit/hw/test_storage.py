@@ -11,8 +11,9 @@ from edged.hw.device import Device
 from edged.hw.rate import TimedRead
 from edged.hw.residency import Run, residency
 from edged.hw.sampling import Samples
-from edged.hw.snapshot import FileFacts
-from edged.hw.storage import storage_facts
+from edged.hw.snapshot import FileFacts, StorageFacts
+from edged.hw.storage import Looked, storage_facts
+from tests.unit.hw.test_cgroup import fake_proc
 
 MIB = 1 << 20
 
@@ -194,3 +195,29 @@ def test_of_a_wanted_file_only_the_wanted_bytes_are_read(cold_file: Callable[[st
     assert resident is not None
     assert resident.cached_share < 0.5
     assert any(run.offset <= 30 * MIB < run.offset + run.length for run in resident.uncached)
+
+
+@pytest.mark.parametrize(
+    ("measured", "limit", "rate"),
+    [(900e6, 300_000_000, 300e6), (19e6, 20_000_000, 20e6), (50e6, 100_000_000, 50e6), (None, 5, None)],
+)
+def test_a_control_groups_limit_is_a_fact(
+    measured: float | None, limit: int, rate: float | None, tmp_path: Path
+) -> None:
+    folder = tmp_path / "io"
+    folder.mkdir()
+    (folder / "io.max").write_text(f"8:0 rbps={limit}\n")
+    proc = fake_proc(tmp_path, "0::/\n", "41 31 0:38 / {top}/io rw - cgroup2 cgroup2 rw\n")
+    group = {"/m": Looked(device=Device(key="sda", number="8:0"), mount_point="/")}
+
+    found = module._limited(StorageFacts(path="/", sequential_bytes_per_s=measured), group, proc)
+
+    assert (found.sequential_bytes_per_s, found.limit_bytes_per_s) == (rate, limit)
+
+
+def test_the_measurement_keeps_to_its_bytes(cold_file: Callable[[str, int], Path]) -> None:
+    path = cold_file("model.gguf", 48 * MIB)
+
+    (storage,), _ = storage_facts([str(path)], soon())
+
+    assert 0 < storage.measured_bytes <= 32_000_000

@@ -1,0 +1,47 @@
+"""The limit that control groups set on this process's reads from one disk."""
+
+from pathlib import Path
+
+from edged.hw import text
+from edged.hw.cgroup import hierarchy
+
+_READ_BYTES = 1 << 20  # what a loader reads at a time, where reads and not bytes are limited
+
+
+def read_limit_bytes_per_s(number: str, proc: Path = Path("/proc")) -> int | None:
+    """The tightest limit on reads from the disk "MAJ:MIN" that can be seen from here; None without one.
+
+    A limit that a container cannot see, since it lies above what it has mounted, is not found.
+    """
+    found = hierarchy("blkio", proc)
+    if found is None:
+        return None
+    limits: list[int] = []
+    for folder in found.folders:
+        if found.version == 2:
+            values = parse_io_max(text.read(folder / "io.max") or "", number)
+            rate, reads = values.get("rbps"), values.get("riops")
+        else:
+            rate = parse_v1(text.read(folder / "blkio.throttle.read_bps_device") or "", number)
+            reads = parse_v1(text.read(folder / "blkio.throttle.read_iops_device") or "", number)
+        limits += [limit for limit in (rate, reads and reads * _READ_BYTES) if limit]
+    return min(limits, default=None)
+
+
+def parse_io_max(content: str, number: str) -> dict[str, int]:
+    """The limits of one disk in version 2's io.max, without those that are `max`. Never raises."""
+    for line in content.splitlines():
+        disk, *pairs = line.split() or [""]
+        if disk == number:
+            values = ((name, text.integer(value)) for name, _, value in (p.partition("=") for p in pairs))
+            return {name: value for name, value in values if value is not None}
+    return {}
+
+
+def parse_v1(content: str, number: str) -> int | None:
+    """The limit of one disk in a blkio.throttle file of version 1. Never raises."""
+    for line in content.splitlines():
+        fields = line.split()
+        if len(fields) == 2 and fields[0] == number:
+            return text.integer(fields[1])
+    return None
