@@ -102,14 +102,23 @@ def test_an_unknown_rate_matters_only_when_something_must_be_read() -> None:
     assert found.ready_s == pytest.approx(0.6)
 
 
-def test_faults_pay_the_latency_of_every_window() -> None:
+def test_a_pass_that_overtakes_the_reader_pays_for_slow_faults() -> None:
+    disk = msgspec.structs.replace(reading(20_000_000), fault_bytes_per_s=1e6)
+    # At 0.5 s 15 of 20 MB are left, of which it faults for half.
+    stream = timing_of(MODEL, "stream", FULL, disk, settings(), MEASURED)
+    assert stream.first_answer_s == pytest.approx(0.5 + 7.5 + 0.1)
+    assert stream.ready_s == pytest.approx(0.5)
+    assert timing_of(MODEL, "warm", FULL, disk, settings(), MEASURED).first_answer_s == pytest.approx(2.2)
+
+
+def test_every_fault_pays_the_latency() -> None:
     slow = machine(bytes_per_s=40e6)
-    storage = msgspec.structs.replace(slow.storage[0], random_latency_s=0.01, readahead_bytes=100_000)
+    storage = msgspec.structs.replace(slow.storage[0], random_latency_s=0.01, readahead_bytes=32_000)
     found = reading_of(
         msgspec.structs.replace(slow, storage=(storage,)), MODEL, "generate", settings(), Measured()
     )
     assert found.bytes_per_s == 40e6
-    assert found.fault_bytes_per_s == pytest.approx(100_000 / (0.01 + 0.0025))
+    assert found.fault_bytes_per_s == pytest.approx(32_000 / (0.01 + 0.0008))
 
 
 def test_nothing_is_known_of_a_file_that_was_not_probed() -> None:
