@@ -21,7 +21,6 @@ from edged.hw.throttle import read_limit_bytes_per_s
 
 _LOOKING_SHARE = 0.5  # of the time there is, for stat and mincore; the rest is for timed reads
 _MARGIN_S = 0.03  # for the arithmetic after the last read
-_MEASURED_SHARE = 0.85  # what a rate may be wrong by: a limit counts in ticks, and stalls in whole reads
 _PARENTS = 64
 
 
@@ -185,14 +184,13 @@ def _storage(group: dict[str, Looked], measured: tuple[str, Samples] | None) -> 
 def _limited(facts: StorageFacts, group: dict[str, Looked], proc: Path) -> StorageFacts:
     """The facts with what control groups allow: a limit may let more through than the reads could use up.
 
-    A rate that comes within the error of its measurement to the limit is the limit.
+    It is only a bound: what was measured below it stays as it was measured.
     """
     number, rate = next(iter(group.values())).device.number, facts.sequential_bytes_per_s
     limit = read_limit_bytes_per_s(number, proc) if number else None
     if limit is None:
         return facts
-    if rate is not None and rate > _MEASURED_SHARE * limit:
-        rate = limit
+    rate = None if rate is None else min(rate, limit)
     return msgspec.structs.replace(facts, sequential_bytes_per_s=rate, limit_bytes_per_s=limit)
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.hw.residency import Residency, Run, residency
-from edged.hw.sampling import Samples, random_offsets, sample
+from edged.hw.sampling import Samples, _without_end, _without_start, random_offsets, sample
 
 MIB = 1 << 20
 
@@ -84,3 +84,23 @@ runs = st.lists(st.tuples(st.integers(1, 100), st.integers(16, 5000)), max_size=
 def test_random_offsets_lie_in_the_runs(within: list[Run]) -> None:
     for offset in random_offsets(within, 8):
         assert any(run.offset <= offset and offset + 4096 <= run.offset + run.length for run in within)
+
+
+@given(runs, st.integers(0, 1 << 24))
+def test_what_is_read_and_what_is_left_share_nothing(within: list[Run], n_bytes: int) -> None:
+    total = sum(run.length for run in within)
+    first, rest = _without_end(within, n_bytes), _without_start(within, n_bytes)
+
+    assert sum(run.length for run in first) == total - min(n_bytes, total // 2)
+    assert sum(run.length for run in rest) == max(0, total - n_bytes)
+    for run in (*first, *rest):
+        assert any(r.offset <= run.offset and run.offset + run.length <= r.offset + r.length for r in within)
+
+
+def test_small_reads_find_something_uncached_in_a_small_file(cold_file: Callable[[str, int], Path]) -> None:
+    path, samples = cold_file("model.gguf", 5 * MIB), Samples()
+
+    sample(path, look(path).uncached, 0.25, samples)
+
+    assert len(samples.latencies) > 0
+    assert samples.n_bytes <= 4 * MIB
