@@ -25,8 +25,8 @@ from tests.device.limits import PROFILES
 
 _CAPTION = (
     "MB/s: median (range). truth: the emulated rate, or what the loader's reads get where none is emulated.\n"
-    "measured: by timed reads alone, without a look at the control groups; error: of its median, and the worst.\n"
-    "bounded: what planning gets, at most the control group's limit. That limit is looked up, not measured, so\n"
+    "measured: by timed reads alone, control groups hidden; error: of its median, and the worst.\n"
+    "bounded: for planning, at most the control group's limit. That is looked up, not measured, so\n"
     "this column says nothing about how well the probe measures.\n"
     "MB read, s: of the probe at most, by the kernel's books."
 )
