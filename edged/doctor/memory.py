@@ -87,9 +87,7 @@ def memory_limit(
         check="memory_limit",
         level="problem",
         what=f"the memory limit of {format_bytes(limit.limit_bytes)} ({limit.folder}) changes plans: {said}",
-        cost=f"{format_seconds(cost_s)} until the first answers, by the predictions"
-        if cost_s is not None
-        else "unknown: not every time can be predicted, or a model is refused",
+        cost=_cost_of_limit(cost_s),
         cost_s=cost_s,
         fix=(_raise_limit(limit, -(-raised_bytes // _MIB)),),
     )
@@ -161,10 +159,21 @@ def _differences(plan: LoadPlan, full: LoadPlan) -> list[str]:
     ]
 
 
+def _cost_of_limit(cost_s: float | None) -> str:
+    if cost_s is None:
+        return "unknown: not every time can be predicted, or a model is refused"
+    if cost_s == 0:
+        return "no time, by the predictions"
+    return f"first answers come {format_seconds(cost_s)} later, by the predictions"
+
+
 def _later_s(plan: LoadPlan, full: LoadPlan) -> float | None:
+    """How much longer a first request waits; for a model loaded by it, the whole load."""
     late_s, soon_s = plan.predicted.first_answer_s, full.predicted.first_answer_s
     if plan.strategy == "refused" or late_s is None or soon_s is None:
         return None
+    if plan.strategy == "on_demand" != full.strategy:
+        return late_s
     return max(0.0, late_s - soon_s)
 
 

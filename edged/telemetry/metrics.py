@@ -151,7 +151,7 @@ class _ColdStarts:
         )
         self.read_bytes = Histogram(
             "edged_cold_start_read_bytes",
-            "Bytes that were really fetched from storage for it until then.",
+            "Bytes that its runner really fetched from storage until then; the probe's share is not in it.",
             labels,
             buckets=_READ_BYTES,
             registry=registry,

@@ -78,11 +78,19 @@ def test_a_limit_that_changes_a_strategy() -> None:
     )
 
 
+def test_a_limit_by_which_a_model_is_not_loaded_at_start() -> None:
+    full = later(a_plan(), "warm", 2.0)
+    found = memory_limit(limit(), [later(full, "on_demand", 2.0)], [full], 0)
+    assert found is not None
+    assert found.cost == "first answers come 2 s later, by the predictions"
+
+
 def test_a_limit_that_shrinks_settings_or_refuses() -> None:
     full = a_plan()
     shrunk = msgspec.structs.replace(full, n_ctx=512, type_k="q8_0")
     found = memory_limit(limit("/sys/fs/cgroup/memory/box", version=1), [shrunk], [full], 0)
     assert found is not None
+    assert found.cost == "no time, by the predictions"
     assert f"n_ctx 512 instead of {full.n_ctx}, type_k q8_0 instead of {full.type_k}" in found.what
     assert found.fix[0].endswith("| sudo tee /sys/fs/cgroup/memory/box/memory.limit_in_bytes")
     refused = memory_limit(limit(), [msgspec.structs.replace(full, strategy="refused")], [full], 0)
