@@ -202,17 +202,18 @@ def _device_of_swap(path: Path, mounts: Sequence[Mount]) -> Device:
 
 def _limit(cgroup: Hierarchy | None) -> LimitAt | None:
     """The limit that leaves the least room, and where it is set; of equal ones the outermost."""
-    found = []
-    for folder in reversed(cgroup.folders if cgroup else ()):
-        assert cgroup is not None
-        one = tightest_limit(Hierarchy(version=cgroup.version, folders=(folder,)))
-        if one is not None:
-            found.append((one.room_bytes, folder, one))
-    if cgroup is None or not found:
+    if cgroup is None:
         return None
-    _, folder, one = min(found, key=lambda each: each[0])
+    found = []
+    for folder in reversed(cgroup.folders):
+        limit = tightest_limit(Hierarchy(version=cgroup.version, folders=(folder,)))
+        if limit is not None:
+            found.append((limit, folder))
+    if not found:
+        return None
+    limit, folder = min(found, key=lambda each: each[0].room_bytes)
     return LimitAt(
-        folder=folder, version=cgroup.version, limit_bytes=one.limit_bytes, used_bytes=one.used_bytes
+        folder=folder, version=cgroup.version, limit_bytes=limit.limit_bytes, used_bytes=limit.used_bytes
     )
 
 
