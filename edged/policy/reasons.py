@@ -6,7 +6,7 @@ from edged.config.units import format_bytes, format_rate, format_seconds
 from edged.hw.snapshot import CpuFacts
 from edged.policy.choice import NO_LAZY_MAP, Prospect, Way
 from edged.policy.memory import Budget
-from edged.policy.timing import timing_of
+from edged.policy.timing import Timing, timing_of
 
 
 def reasons(
@@ -88,9 +88,17 @@ def _strategy(prospect: Prospect, way: Way, at_start: bool) -> str:
     warm = timing_of(
         prospect.model, "warm", way.level, prospect.reading, prospect.settings, prospect.measured
     )
-    late = "" if warm.ready_s is None else f", so warming up would take {format_seconds(warm.ready_s)}"
-    over = "" if warm.ready_s is None else f", more than {_start_budget(prospect)}"
-    return f"{reads}{late}{over}: it serves at once while the file is read behind it"
+    return f"{reads}{_why_not_warm(prospect, way, warm)}: it serves at once while the file is read behind it"
+
+
+def _why_not_warm(prospect: Prospect, way: Way, warm: Timing) -> str:
+    if warm.ready_s is None or warm.first_answer_s is None or way.timing.first_answer_s is None:
+        return ""
+    if warm.ready_s > prospect.settings.loading.start_budget:
+        took = format_seconds(warm.ready_s)
+        return f", so warming up would take {took}, more than {_start_budget(prospect)}"
+    later_s = max(0.0, warm.first_answer_s - way.timing.first_answer_s)
+    return f", and a warm-up would put off an early request's answer by {format_seconds(later_s)}"
 
 
 def _warm(prospect: Prospect, way: Way, at_start: bool) -> str:

@@ -366,4 +366,7 @@ def test_a_warm_up_that_delays_the_first_answer_is_left_out() -> None:
     for warmup_s, strategy in ((0.01, "warm"), (2.0, "stream")):
         times = LoadTimes(load_s=0.1, context_s=0.1, warmup_s=warmup_s)
         measured = Measured(spawn_s=0.1, models={"/models/smollm2.gguf": times})
-        assert plan_one(quick, model("smollm2"), measured=measured).strategy == strategy
+        found = plan_one(quick, model("smollm2"), measured=measured)
+        assert found.strategy == strategy
+        assert ("put off an early request's answer" in said(found)) == (strategy == "stream")
+        assert "more than loading.start_budget" not in said(found)
