@@ -15,11 +15,12 @@ from edged.config.schema import Server as ServerSettings
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
-from edged.policy.types import LoadPlan, Prediction
+from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from edged.service.bind import bind
 from edged.service.server import Limits, Server
 from edged.telemetry.metrics import Metrics
+from tests.plans import fake_plan
 
 PATIENCE_S = 20.0  # far longer than anything here takes; a test that waits this long has failed
 MODELS = {"chat": "fake:generate", "embed": "fake:embed?n_embd=4"}
@@ -115,29 +116,6 @@ def chat_body(text: str, **more: Any) -> Json:
     return {"model": "chat", "messages": [{"role": "user", "content": text}], **more}
 
 
-def _plan(model: str, path: str, settings: Model) -> LoadPlan:
-    return LoadPlan(
-        model=model,
-        path=path,
-        kind="embed" if path.startswith("fake:embed") else "generate",
-        strategy="stream",
-        load_at_start=settings.preload,
-        repack=False,
-        n_ctx=64,
-        n_seq_max=2,
-        n_batch=64,
-        n_ubatch=64,
-        type_k="f16",
-        type_v="f16",
-        n_threads=1,
-        prefetch=(),
-        random_access=(),
-        mlock_bytes=0,
-        predicted=Prediction(file_bytes=1000, anon_bytes=0, ready_s=3.0, first_answer_s=4.0),
-        reasons=("it is not real",),
-    )
-
-
 def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
     server = {"port": 0, "max_requests": 4, "max_body": 100_000, "header_timeout": Seconds(PATIENCE_S)}
     loading = {"request_wait": Seconds(PATIENCE_S), "restart_backoff": Seconds(0.01)}
@@ -163,7 +141,9 @@ def start(
     """Serve fake models; `settings` are sections of the configuration."""
     config = _config(models | dict.fromkeys(problems or {}, "missing.gguf"), preload, settings)
     snapshot = HardwareSnapshot(memory=MemoryFacts(total_bytes=1 << 30), cpu=CpuFacts(usable_cores=2))
-    plans = tuple(_plan(model, path, config.models[model]) for model, path in models.items())
+    plans = tuple(
+        fake_plan(model, path, at_start=config.models[model].preload) for model, path in models.items()
+    )
     planned = Planned(snapshot=snapshot, plans=plans, problems=problems or {})
     pool = Pool(config, lambda: planned, _Silent())
     metrics = Metrics()

@@ -9,7 +9,7 @@ import pytest
 from edged.lifecycle import handle
 from edged.lifecycle.process import Event
 from edged.lifecycle.status import Cause
-from edged.policy.types import LoadPlan, Prediction
+from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
 PATIENCE_S = 20.0
@@ -23,29 +23,6 @@ READY = protocol.Ready(
     timings_s={},
     anon_bytes=0,
 )
-
-
-def a_plan() -> LoadPlan:
-    return LoadPlan(
-        model="m",
-        path="m.gguf",
-        kind="generate",
-        strategy="stream",
-        load_at_start=True,
-        repack=False,
-        n_ctx=64,
-        n_seq_max=2,
-        n_batch=64,
-        n_ubatch=64,
-        type_k="f16",
-        type_v="f16",
-        n_threads=1,
-        prefetch=(),
-        random_access=(),
-        mlock_bytes=0,
-        predicted=Prediction(file_bytes=1000, anon_bytes=0, ready_s=3.0, first_answer_s=4.0),
-        reasons=(),
-    )
 
 
 class Scripted:

@@ -11,7 +11,8 @@ from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted, a_plan
+from tests.plans import fake_plan
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted
 
 
 class Model:
@@ -34,7 +35,7 @@ class Model:
             max_queue_tokens=100,
             lease_fd=None,
         )
-        self.handle = RunnerHandle(a_plan(), supervision, self.noted, lambda plan: self.check(plan))
+        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, lambda plan: self.check(plan))
         return self.handle
 
     def loaded(self) -> Scripted:

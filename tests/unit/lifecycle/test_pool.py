@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Callable
 
-import msgspec
 import pytest
 
 from edged.config.schema import Config, Model
@@ -11,7 +10,8 @@ from edged.errors import Unavailable
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, a_plan
+from tests.plans import fake_plan
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners
 
 CONFIG = Config(models={"m": Model(file="m.gguf")})
 
@@ -19,7 +19,7 @@ CONFIG = Config(models={"m": Model(file="m.gguf")})
 def _planned(*, found: bool) -> Planned:
     return Planned(
         snapshot=HardwareSnapshot(memory=MemoryFacts(total_bytes=1 << 30), cpu=CpuFacts(usable_cores=2)),
-        plans=(msgspec.structs.replace(a_plan(), path="fake:generate"),) if found else (),
+        plans=(fake_plan(path="fake:generate"),) if found else (),
         problems={} if found else {"m": "m.gguf is missing"},
     )
 
