@@ -24,21 +24,22 @@ def run(config: Config) -> None:
     Raises PortTaken or ConfigError before anything is started.
     """
     configure(config.logging.level, config.logging.format)
+    record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     with Signals() as signals:
         server = Server(bind(config.server.host, config.server.port), _limits(config))
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
         pool = None
         try:
-            pool = _start(config, server)
+            pool = _start(config, server, record)
             log.info("%s: shutting down", signals.wait_for_stop().name)
         finally:
             _stop(config, server, pool)
+            record.close()
 
 
-def _start(config: Config, server: Server) -> Pool:
+def _start(config: Config, server: Server, record: Record) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
-    record = Record(Calibration.load(state_dir(config) / "calibration.json"))
 
     def plan() -> Planned:
         planned = plan_models(config, record.measured())

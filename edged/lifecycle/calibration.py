@@ -129,6 +129,14 @@ class Calibration:
 
     def save(self) -> None:
         """Write the file in one step: after a power cut there is the old one or the new one."""
+        self.store(self.encoded())
+
+    def encoded(self) -> bytes:
+        """What `store` writes: taken under the owner's lock, written without it."""
+        return msgspec.json.format(msgspec.json.encode(self._kept))
+
+    def store(self, raw: bytes) -> None:
+        """Write what `encoded` gave; slow where the storage is busy. Never two at a time."""
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
@@ -139,7 +147,7 @@ class Calibration:
             return
         try:
             with open(descriptor, "wb") as file:
-                file.write(msgspec.json.format(msgspec.json.encode(self._kept)))
+                file.write(raw)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(name, self._path)

@@ -4,6 +4,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
 import msgspec
@@ -73,6 +74,12 @@ class Record:
         self._counter: Counter | None = None
         self._loads: dict[str, _Load] = {}
         self._uncounted: deque[Callable[[Counter], None]] = deque(maxlen=_KEPT_UNTIL_COUNTED)
+        # its own thread: those who call here pass tokens on, and a card that is being read syncs slowly
+        self._writer = ThreadPoolExecutor(1, "calibration")
+
+    def close(self) -> None:
+        """Return when everything is written. Nothing may be told after this."""
+        self._writer.shutdown()
 
     def measured(self) -> Measured:
         """What earlier loads took, for planning."""
@@ -116,7 +123,7 @@ class Record:
         with self._lock:
             load = self._loads.get(plan.model)
             self._calibration.record_first_answer(plan, first_answer_s)
-            self._calibration.save()
+            self._writer.submit(self._calibration.store, self._calibration.encoded())
         if load is not None:
             cause = load.cause
             self._count(lambda counter: counter.cold_start(plan.model, cause, "first_token", first_answer_s))
@@ -189,7 +196,7 @@ class Record:
                 anon_bytes=ready.anon_bytes,
             )
             self._calibration.record(plan, measurement)
-            self._calibration.save()
+            self._writer.submit(self._calibration.store, self._calibration.encoded())
 
     def _count(self, count: Callable[[Counter], None]) -> None:
         with self._lock:

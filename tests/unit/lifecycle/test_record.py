@@ -1,6 +1,7 @@
 """What became of the plans is logged, counted and kept."""
 
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -127,9 +128,24 @@ def test_loads_are_kept_for_the_next_start(record: Record, tmp_path: Path) -> No
     plan = a_plan()
     record.ready(plan, "boot", READY, 2.0)
     record.first_answer(plan, 2.2)
+    record.close()
     (load,) = Calibration.load(tmp_path / "calibration.json").loads
     assert (load.path, load.ready_s, load.first_answer_s) == (plan.path, 2.0, 2.2)
     assert record.measured().models[plan.path].context_s == 0.1
+
+
+def test_a_card_that_syncs_slowly_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever tells of a first answer passes the next tokens on."""
+    calibration = Calibration.load(tmp_path / "calibration.json")
+    synced = threading.Event()
+    monkeypatch.setattr(calibration, "store", lambda _raw: synced.wait(30))
+    record = Record(calibration)
+    record.planned_on(snapshot())
+    record.ready(a_plan(), "boot", READY, 2.0)
+    record.first_answer(a_plan(), 2.2)
+    assert not synced.is_set()
+    synced.set()
+    record.close()
 
 
 def test_a_file_of_unknown_size_is_not_kept(record: Record, tmp_path: Path) -> None:
