@@ -1,0 +1,10 @@
+"""For all tests: signals as a terminal would leave them, and no test that hangs for ever."""
+
+import signal
+
+
+def pytest_configure() -> None:
+    """Undo what whoever started this may have ignored: children would inherit it, and not hear SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
