@@ -34,15 +34,17 @@ class RunnerProcess:
     def __init__(self, module: str, lease_fd: int | None) -> None:
         ours, theirs = socket.socketpair()
         ours.settimeout(_SEND_TIMEOUT_S)
-        inherited = [theirs.fileno(), *([] if lease_fd is None else [lease_fd])]
+        library = None
         try:
+            library = _opened(lazy_map_library())
+            descriptors = (theirs.fileno(), lease_fd, library)
             self._child = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                pass_fds=inherited,
-                env=_environment(os.environ),
+                pass_fds=[descriptor for descriptor in descriptors if descriptor is not None],
+                env=_environment(os.environ, library),
                 start_new_session=True,  # a Ctrl-C on the terminal is the daemon's to handle
             )
         except OSError:
@@ -50,6 +52,8 @@ class RunnerProcess:
             raise
         finally:
             theirs.close()
+            if library is not None:
+                os.close(library)
         self._connection = ours
         self._send_lock = threading.Lock()
         self._log_lines: deque[str] = deque(maxlen=_KEPT_LOG_LINES)
@@ -138,13 +142,20 @@ def _receive(connection: socket.socket) -> bytes:
         return b""
 
 
-def _environment(own: Mapping[str, str]) -> dict[str, str]:
-    """A runner's environment: lazymap first in front of libc, and no debugger forked by an abort."""
+def _opened(library: Path | None) -> int | None:
+    return None if library is None else os.open(library, os.O_RDONLY)
+
+
+def _environment(own: Mapping[str, str], library: int | None) -> dict[str, str]:
+    """A runner's environment: lazymap first in front of libc, and no debugger forked by an abort.
+
+    The library is named by its descriptor: LD_PRELOAD is split at the spaces and colons of a path.
+    """
     environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
     environment["GGML_NO_BACKTRACE"] = "1"
-    library = lazy_map_library()
     if library is not None:
-        environment["LD_PRELOAD"] = " ".join(filter(None, [str(library), own.get("LD_PRELOAD")]))
+        preloaded = [f"/proc/self/fd/{library}", own.get("LD_PRELOAD")]
+        environment["LD_PRELOAD"] = " ".join(filter(None, preloaded))
     return environment
 
 

@@ -1,13 +1,15 @@
 """Real processes that behave badly."""
 
 import os
+import shutil
 import signal
+from pathlib import Path
 
 import pytest
 
 from edged.errors import RunnerFailed
 from edged.lifecycle import process as process_module
-from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.process import RunnerProcess, lazy_map_library
 from edged.runner import protocol
 
 SHORT_S = 0.2
@@ -40,3 +42,20 @@ def test_whoever_asks_for_patience_may_end_it() -> None:
     assert list(process.events(lambda: 0.0)) == []
     process.kill()
     assert process.close() == -signal.SIGKILL
+
+
+def test_the_lazy_map_is_preloaded_from_a_folder_whose_name_splits_a_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = lazy_map_library()
+    assert compiled is not None
+    folder = tmp_path / "my models:$ORIGIN"
+    folder.mkdir()
+    library = Path(shutil.copy(compiled, folder))
+    monkeypatch.setattr(process_module, "lazy_map_library", lambda: library)
+    process = RunnerProcess("tests.unit.lifecycle.rude", None)
+    try:
+        assert next(process.events(lambda: None)) == "closed"
+        assert str(library) in Path(f"/proc/{process.pid}/maps").read_text()
+    finally:
+        process.close()
