@@ -32,7 +32,7 @@ from edged.hw.memory import tightest_limit
 from edged.hw.mounts import Mount, mount_of, parse_mountinfo
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import Calibration
-from edged.lifecycle.planner import plan_models
+from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.process import lazy_map_library
 from edged.policy.plan import plan
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
@@ -58,7 +58,7 @@ def gather(config: Config) -> Facts:
         snapshot=snapshot,
         models=tuple(_installed(each, snapshot) for each in planned.plans),
         problems=planned.problems,
-        unlimited=_unlimited(config, snapshot, measured),
+        unlimited=_unlimited(config, planned, measured),
         lazy_available=lazy_map_library() is not None,
         prefetch=config.loading.prefetch,
         reserve_bytes=int(config.memory.reserve),
@@ -130,14 +130,17 @@ def _installed(each: LoadPlan, snapshot: HardwareSnapshot) -> InstalledModel:
     )
 
 
-def _unlimited(config: Config, snapshot: HardwareSnapshot, measured: Measured) -> tuple[LoadPlan, ...]:
+def _unlimited(config: Config, planned: Planned, measured: Measured) -> tuple[LoadPlan, ...]:
     """The plans as they would be without the cgroup's memory limit."""
+    snapshot = with_known_rates(planned.snapshot, measured)
     inputs = []
     for model, settings in config.models.items():
+        if model in planned.problems:
+            continue
         try:
             header = read_header(model_path(config, model))
         except ModelFileError:
-            continue  # named among the problems
+            continue  # damaged or removed since it was planned
         inputs.append(ModelInput(id=model, model=settings, header=header))
     memory = msgspec.structs.replace(snapshot.memory, cgroup_limit_bytes=None, cgroup_used_bytes=None)
     settings_of_all = PlanSettings(

@@ -72,13 +72,14 @@ def test_a_rate_that_loads_measured_stands_in_for_the_probe() -> None:
 def test_this_machine(tmp_path: Path) -> None:
     """Best effort by field: whatever this machine hides, there are facts, and they can be examined."""
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
+    write_tiny_gguf(tmp_path / "absurd.gguf", metadata={"llama.attention.key_length_mla": ("str", "wide")})
     write_tiny_gguf(tmp_path / "tiny.gguf")
     config = Config(
         storage=Storage(model_dir=str(tmp_path), state_dir=str(tmp_path / "state")),
-        models={name: Model(file=f"{name}.gguf") for name in ("tiny", "broken", "gone")},
+        models={name: Model(file=f"{name}.gguf") for name in ("tiny", "broken", "absurd", "gone")},
     )
     known = gather(config)
-    assert set(known.problems) == {"broken", "gone"}
+    assert set(known.problems) == {"broken", "absurd", "gone"}
     (tiny,) = known.models
     assert (tiny.plan.model, tiny.receipt, tiny.size_bytes) == (
         "tiny",
@@ -90,4 +91,4 @@ def test_this_machine(tmp_path: Path) -> None:
     assert known.memlock is not None
     assert known.mounts
     found = [finding for finding in examine(known, "python3") if finding.check == "model_file"]
-    assert len(found) == 2
+    assert len(found) == 3
