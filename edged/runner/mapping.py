@@ -52,7 +52,7 @@ def plain_readahead(path: str) -> None:
         try:
             if os.readlink(link) == os.path.realpath(path):
                 os.posix_fadvise(int(link.name), 0, 0, os.POSIX_FADV_NORMAL)
-        except FileNotFoundError:  # closed meanwhile
+        except OSError:  # closed meanwhile
             continue
 
 
@@ -106,13 +106,14 @@ def _libc() -> ctypes.CDLL:
 def _mapped(path: str, ranges: Sequence[FileRange]) -> Iterator[tuple[int, int, int]]:
     """(address, file offset, length) of the whole pages of `ranges`, in their order, in the map of `path`."""
     page = mmap.PAGESIZE
-    real = os.path.realpath(path)
-    maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_text().splitlines()]
+    real = os.fsencode(os.path.realpath(path))
+    # bytes, since what else is mapped may have a name that no text can hold
+    maps = [line.split(maxsplit=5) for line in Path("/proc/self/maps").read_bytes().split(b"\n")]
     for piece in ranges:
         for fields in maps:
             if len(fields) < 6 or fields[5] != real:
                 continue
-            begin, end = (int(part, 16) for part in fields[0].split("-"))
+            begin, end = (int(part, 16) for part in fields[0].split(b"-"))
             shift = begin - int(fields[2], 16)  # from a file offset to its address
             first = -(-max(begin, piece.offset + shift) // page) * page
             last = min(end, piece.offset + piece.length + shift) // page * page

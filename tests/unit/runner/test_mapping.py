@@ -42,6 +42,16 @@ def test_locked_pages_are_those_that_were_asked_for(mapped: tuple[Path, mmap.mma
     assert view[:] == content
 
 
+def test_the_name_of_another_map_need_not_be_text(
+    mapped: tuple[Path, mmap.mmap, bytes], tmp_path: Path
+) -> None:
+    path, _, _ = mapped
+    other = tmp_path / os.fsdecode(b"caf\xe9")
+    other.write_bytes(bytes(mmap.PAGESIZE))
+    with other.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ):
+        assert pin(str(path), [FileRange(0, MIB)]) == MIB
+
+
 def test_pages_that_are_let_go_are_no_longer_ours_and_still_there(
     mapped: tuple[Path, mmap.mmap, bytes],
 ) -> None:
