@@ -104,7 +104,8 @@ class Calibration:
         """Keep what a load took beside what was predicted for it."""
         load = self._take(plan, measurement.size_bytes, measurement.device)
         laps = measurement.timings_s
-        load.predicted_ready_s, load.ready_s = plan.predicted.ready_s, _plausible(measurement.ready_s)
+        load.predicted_ready_s = _plausible(plan.predicted.ready_s)
+        load.ready_s = _plausible(measurement.ready_s)
         if plan.repack:
             load.load_repacked_s = _blended(load.load_repacked_s, laps.get("vocabulary_s"))
         else:
@@ -123,7 +124,7 @@ class Calibration:
         """Add the first answer to the latest load of a model."""
         for load in reversed(self._kept.loads):
             if (load.path, load.strategy) == (plan.path, plan.strategy):
-                load.predicted_first_answer_s = plan.predicted.first_answer_s
+                load.predicted_first_answer_s = _plausible(plan.predicted.first_answer_s)
                 load.first_answer_s = _plausible(first_answer_s)
                 return
 
@@ -230,8 +231,9 @@ def _base_bytes(known_bytes: int | None, plan: LoadPlan, anon_bytes: int | None)
     return known_bytes - round(_FALL_SHARE * (known_bytes - found_bytes))
 
 
-def _plausible(duration_s: float) -> float | None:
-    return duration_s if 0 <= duration_s <= 1e6 else None
+def _plausible(duration_s: float | None) -> float | None:
+    """Only what the file may hold: anything else would make all of it count as damaged."""
+    return duration_s if duration_s is not None and 0 <= duration_s <= 1e6 else None
 
 
 def _first(*values: float | None) -> float | None:

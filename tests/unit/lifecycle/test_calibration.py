@@ -184,6 +184,18 @@ def test_implausible_times_are_not_kept(path: Path) -> None:
     assert (load.ready_s, load.first_answer_s, load.load_s, load.context_s) == (None, None, None, None)
 
 
+def test_a_prediction_beyond_what_the_file_holds_does_not_damage_it(path: Path) -> None:
+    """Storage that gives a few bytes a second: reading takes weeks."""
+    calibration = Calibration.load(path)
+    crawling = a_plan(bytes_per_s=5.0)
+    assert (crawling.predicted.first_answer_s or 0.0) > 1e6
+    calibration.record(crawling, a_measurement())
+    calibration.record_first_answer(crawling, 2.4)
+    calibration.save()
+    (load,) = Calibration.load(path).loads
+    assert (load.predicted_first_answer_s, load.first_answer_s) == (None, 2.4)
+
+
 def test_a_first_answer_without_a_load_is_nothing(path: Path) -> None:
     calibration = Calibration.load(path)
     calibration.record_first_answer(a_plan(), 1.0)
