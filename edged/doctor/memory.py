@@ -94,7 +94,7 @@ def memory_limit(
 
 
 def memory_lock(memlock: MemLock | None, models: Sequence[InstalledModel]) -> Finding | None:
-    """A limit on locked memory that is below what `locked` models want."""
+    """A limit on locked memory that is below what models want that are locked, or pinned in part."""
     locked = [model for model in models if model.plan.mlock_bytes]
     wanted_bytes = sum(model.plan.mlock_bytes for model in locked)
     if not locked:
@@ -112,9 +112,9 @@ def memory_lock(memlock: MemLock | None, models: Sequence[InstalledModel]) -> Fi
     return Finding(
         check="memory_lock",
         level="problem",
-        what=f"{memlock.owner} may lock {format_bytes(memlock.limit_bytes)}, and locked models want"
-        f" {format_bytes(wanted_bytes)}: they load, but can be pushed out",
-        cost="nothing while memory is plentiful; what is pushed out has to be read again",
+        what=f"{memlock.owner} may lock {format_bytes(memlock.limit_bytes)}, and models that are locked or"
+        f" pinned want {format_bytes(wanted_bytes)}: they get copies instead, which swap can take",
+        cost="unknown: what has been read is copied once more; what is swapped out has to be read again",
         fix=(
             f"sudo mkdir -p {folder}"
             f" && printf '[Service]\\nLimitMEMLOCK=infinity\\n' | sudo tee {folder}/memlock.conf",

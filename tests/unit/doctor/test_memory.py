@@ -109,6 +109,7 @@ def test_locked_models_need_the_right_to_lock() -> None:
     found = memory_lock(MemLock(limit_bytes=8 * MIB, owner="edged.service"), models)
     assert found is not None
     assert "edged.service may lock 8 MiB" in found.what
+    assert "they get copies instead, which swap can take" in found.what
     assert "LimitMEMLOCK=infinity" in found.fix[0]
     assert memory_lock(MemLock(limit_bytes=None, owner="this shell"), models) is None
     assert memory_lock(MemLock(limit_bytes=90 * MIB, owner="this shell"), models) is None
