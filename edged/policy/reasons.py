@@ -38,7 +38,7 @@ def thread_reasons(n_threads: int, fixed: bool, cpu: CpuFacts) -> Iterator[str]:
 
 def pinning_reasons(prospect: Prospect, way: Way, pinned_bytes: int) -> Iterator[str]:
     """What is kept of a file that does not fit, and what every token reads again."""
-    if not way.paged or prospect.model.model.strategy == "lazy":
+    if not way.paged or (prospect.model.model.strategy == "lazy" and not pinned_bytes):
         return
     if pinned_bytes:
         yield f"{format_bytes(pinned_bytes)} of its weights are pinned: what is used again and again stays"
@@ -82,7 +82,7 @@ def _strategy(prospect: Prospect, way: Way, at_start: bool) -> str:
         return f"{reads}; when a request asks for it, it answers as soon as what it needs is read"
     if way.strategy == "lazy":
         why = "strategy is set to lazy" if model.strategy == "lazy" else "loading.prefetch is off"
-        return f"{why}: nothing is read ahead, pages come as they are touched"
+        return f"{why}: pages come as they are touched"
     if model.strategy == "stream":
         return f"strategy is set to stream: {reads}, and it serves at once while that happens"
     warm = timing_of(

@@ -233,6 +233,17 @@ def test_repacking_is_on_where_it_fits_and_does_not_delay_the_start() -> None:
     assert plan_one(plain, model("gemma")).repack is False
 
 
+def test_what_is_pinned_of_a_model_that_is_lazy_by_setting_is_said() -> None:
+    fixed: dict[str, Any] = {"n_ctx": 512, "n_seq_max": 1, "n_ubatch": 128, "type_k": "q8_0", "type_v": "q8_0"}
+    found = plan_one(machine(available_bytes=245 * MIB), model("smollm2", strategy="lazy", **fixed))
+    assert found.prefetch
+    assert "of its weights are pinned" in said(found)
+    assert "nothing is read ahead" not in said(found)
+    roomy = plan_one(machine(available_bytes=GIB), model("smollm2", strategy="lazy", **fixed))
+    assert roomy.prefetch == ()
+    assert "pinned" not in said(roomy)
+
+
 def test_without_the_lazy_map_only_warm_is_left() -> None:
     slow = plan_one(machine(bytes_per_s=2e6), model("smollm2"), settings(lazy_available=False))
     assert slow.strategy == "warm"
