@@ -29,7 +29,7 @@ key() {
 
 fetch() {
   echo "fetching llama-cpp-python $version (77 MB)" >&2
-  "$python" -m pip download --quiet --no-deps --no-cache-dir --no-build-isolation --no-binary llama-cpp-python \
+  "$python" -m pip download --quiet --no-deps --no-cache-dir --no-binary llama-cpp-python \
     -d "$scratch" "llama-cpp-python==$version" >&2 || die "pip cannot fetch the sdist: check the network and pip's index"
 }
 
