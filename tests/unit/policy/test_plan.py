@@ -234,7 +234,13 @@ def test_repacking_is_on_where_it_fits_and_does_not_delay_the_start() -> None:
 
 
 def test_what_is_pinned_of_a_model_that_is_lazy_by_setting_is_said() -> None:
-    fixed: dict[str, Any] = {"n_ctx": 512, "n_seq_max": 1, "n_ubatch": 128, "type_k": "q8_0", "type_v": "q8_0"}
+    fixed: dict[str, Any] = {
+        "n_ctx": 512,
+        "n_seq_max": 1,
+        "n_ubatch": 128,
+        "type_k": "q8_0",
+        "type_v": "q8_0",
+    }
     found = plan_one(machine(available_bytes=245 * MIB), model("smollm2", strategy="lazy", **fixed))
     assert found.prefetch
     assert "of its weights are pinned" in said(found)
