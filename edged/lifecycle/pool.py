@@ -87,6 +87,7 @@ class Pool:
         """
         handle = self._handle(model)
         self._check_open()
+        self._check_room(handle)
         handle.ensure_ready(wait_s)
         return handle
 
@@ -101,7 +102,26 @@ class Pool:
             if model not in self._handles:
                 self._adopt(model, self._planner())
         self._check_open()  # again: planning takes its time, and `close` knows only the models that it saw
-        self._handle(model).load("demand")
+        handle = self._handle(model)
+        self._check_room(handle)
+        handle.load("demand")
+
+    def _check_room(self, handle: RunnerHandle) -> None:
+        """Refuse to load what does not fit beside what is loaded: the kernel would end one of them.
+
+        Raises Unavailable.
+        """
+        if handle.status().state != "unloaded":
+            return
+        for other in self._handles.values():
+            clash = handle.plan.alone or other.plan.alone
+            if other is not handle and clash and other.status().state != "unloaded":
+                wanted, there = handle.plan.model, other.plan.model
+                raise Unavailable(
+                    f"model {wanted} does not fit into memory beside {there}; unload that first:"
+                    f" POST /edged/v1/models/{there}/unload",
+                    30.0,
+                )
 
     def unload(self, model: str) -> None:
         """Give the model's memory back; the next request for it loads it again. Raises UnknownModel."""

@@ -100,7 +100,7 @@ def _more_bytes(prospect: Prospect, least_bytes: int) -> int:
 
 
 def _apart(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, used_bytes: int) -> LoadPlan:
-    """A model that is not loaded at the start: beside the others if it fits, else in their place."""
+    """A model that is not loaded at the start: beside the others if it fits, else only without them."""
     if prospect.conflict is not None:
         return _refused(snapshot, prospect, budget)
     left_bytes = max(0, budget.total_bytes - used_bytes)
@@ -108,7 +108,7 @@ def _apart(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, used_
     way = beside or cheapest(prospect, False, budget.total_bytes)
     if way is None:
         return _refused(snapshot, prospect, budget)
-    return _load_plan(
+    found = _load_plan(
         snapshot,
         prospect,
         way,
@@ -116,6 +116,7 @@ def _apart(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, used_
         left_bytes if beside else budget.total_bytes,
         _not_at_start(prospect, way, left_bytes, fits_beside=beside is not None),
     )
+    return msgspec.structs.replace(found, alone=beside is None)
 
 
 def _not_at_start(prospect: Prospect, way: Way, left_bytes: int, *, fits_beside: bool) -> str:
@@ -129,7 +130,7 @@ def _not_at_start(prospect: Prospect, way: Way, left_bytes: int, *, fits_beside:
     if fits_beside:
         return f"{why}: it is loaded when a request asks for it, beside the others"
     return (
-        f"{why}: it is loaded when a request asks for it, and others are unloaded for that, since it needs "
+        f"{why}: it is loaded when a request asks for it and no other model is loaded, since it needs "
         f"{format_bytes(way.need_bytes)} and they leave {format_bytes(left_bytes)}"
     )
 

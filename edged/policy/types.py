@@ -81,6 +81,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     strategy: Strategy
     load_at_start: bool
+    alone: bool = False  # it fits only while no other model is loaded
     repack: bool
     n_ctx: int
     n_seq_max: int

@@ -35,6 +35,11 @@ class Prefetch:
         """Whether every range has been read (or the reader gave up: then the map reads on demand)."""
         return self._finished.is_set()
 
+    @property
+    def stopped(self) -> bool:
+        """Whether the runner is about to end."""
+        return self._stop.is_set()
+
     def start(self) -> None:
         """Read in a thread of its own; returns at once."""
         threading.Thread(target=self._run, name="prefetch", daemon=True).start()

@@ -24,7 +24,7 @@ from edged.runner.loading import (
     reads_so_far,
     telling_reads,
 )
-from edged.runner.mapping import advise_random, pin, plain_readahead
+from edged.runner.mapping import advise_random, pin
 from edged.runner.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -184,9 +184,9 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
 
 
 def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
-    plain_readahead(start.path)
     prefetch.wait()
-    pin(start.path, start.prefetch)
+    if not prefetch.stopped:
+        pin(start.path, start.prefetch)
 
 
 def _offer_to_the_oom_killer() -> None:

@@ -45,17 +45,6 @@ def pin(path: str, ranges: Sequence[FileRange]) -> int:
     return pinned_bytes
 
 
-def plain_readahead(path: str) -> None:
-    """Take back the doubled readahead that llama.cpp asked for: of a file that does not fit, what is read too
-    far ahead is dropped before it is used."""
-    for link in Path("/proc/self/fd").iterdir():
-        try:
-            if os.readlink(link) == os.path.realpath(path):
-                os.posix_fadvise(int(link.name), 0, 0, os.POSIX_FADV_NORMAL)
-        except OSError:  # closed meanwhile
-            continue
-
-
 def _copy(path: str, address: int, offset: int, length: int) -> int:
     """Put anonymous copies of the file's bytes in the place of its pages, a few MiB at a time."""
     done = 0

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from edged.config.schema import Config, Model
@@ -76,3 +77,31 @@ def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
     loading.join(PATIENCE_S)
     assert "shutting down" in str(refused[0])
     assert runners.none_left()
+
+
+def test_what_fits_only_alone_is_not_loaded_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    runners = Runners(monkeypatch)
+    config = Config(models={"small": Model(file="s.gguf"), "large": Model(file="l.gguf", preload=False)})
+    planned = msgspec.structs.replace(
+        _planned(found=True),
+        plans=(
+            fake_plan("small", "fake:generate"),
+            msgspec.structs.replace(fake_plan("large", "fake:generate", at_start=False), alone=True),
+        ),
+    )
+    pool = Pool(config, lambda: planned, Noted())
+    pool.start()
+    small = runners.next()
+    small.say(READY)
+    pool.ensure_ready("small", PATIENCE_S)
+    with pytest.raises(Unavailable, match="/edged/v1/models/small/unload"):
+        pool.ensure_ready("large", PATIENCE_S)
+    with pytest.raises(Unavailable, match="does not fit"):
+        pool.load("large")
+    small.end()
+    pool.unload("small")
+    pool.load("large")
+    with pytest.raises(Unavailable, match="beside large"):
+        pool.load("small")
+    runners.next().end()
+    pool.close()

@@ -185,7 +185,8 @@ def test_one_that_does_not_fit_beside_the_others_is_loaded_on_demand() -> None:
     assert (first.strategy, first.load_at_start) == ("warm", True)
     assert (second.strategy, second.load_at_start) == ("on_demand", False)
     assert "does not fit beside the models named before it" in said(second)
-    assert "others are unloaded for that" in said(second)
+    assert "no other model is loaded" in said(second)
+    assert (first.alone, second.alone) == (False, True)
 
 
 def test_not_preloaded_is_on_demand() -> None:
