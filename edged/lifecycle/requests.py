@@ -3,7 +3,7 @@
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from edged.errors import EdgedError, InvalidRequest, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
@@ -104,7 +104,7 @@ class InFlight:
 
 
 class Generation:
-    """A generation request: an iterator over its own events, and a way to give up."""
+    """A generation request: its own tokens, one after the other, and a way to give up."""
 
     def __init__(self, pending: Pending, cancel: Callable[[], None]) -> None:
         self._pending = pending
@@ -112,35 +112,11 @@ class Generation:
         self.n_prompt_tokens: int | None = None
         self.n_cached_tokens: int | None = None
 
-    def wait_admitted(self, deadline: float) -> None:
-        """Return when a slot works on it. Raises as `events` does: before this, nothing was answered."""
-        answer = self._pending.next(deadline)
-        if not isinstance(answer, protocol.Admitted):
-            raise RunnerFailed("the runner answered before it admitted the request")
-        self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
-
-    def events(self, deadline: float) -> Iterator[protocol.TokenEvent]:
-        """Tokens until finish_reason is set; cancelled when the iterator is closed before.
-
-        Raises InvalidRequest, Overloaded, RunnerFailed, or Unavailable at `deadline` (monotonic).
-        """
-        try:
-            if self.n_prompt_tokens is None:
-                self.wait_admitted(deadline)
-            while True:
-                event = self._pending.next(deadline)
-                if not isinstance(event, protocol.TokenEvent):
-                    raise RunnerFailed("the runner answered a generation with something else")
-                yield event
-                if event.finish_reason:
-                    return
-        finally:
-            self.cancel()
-
     def poll(self, wait_s: float) -> protocol.TokenEvent | None:
         """The next token, or None when there is none for `wait_s` or it has just been admitted.
 
-        For callers that look after their client meanwhile. Raises as `events` does; `cancel` is theirs.
+        For callers that look after their client meanwhile; `cancel` is theirs. Raises InvalidRequest,
+        Overloaded or RunnerFailed.
         """
         answer = self._pending.take(wait_s)
         if isinstance(answer, protocol.Admitted):

@@ -55,7 +55,3 @@ class Job:
     def missing(self) -> tuple[Artifact, ...]:
         """The files that are not yet whole."""
         return tuple(file for file in self.wanted.files if not self.work.file(file.name).exists())
-
-    def files_bytes(self) -> int:
-        """The bytes of all files whose size is known."""
-        return sum(file.size_bytes or 0 for file in self.wanted.files)

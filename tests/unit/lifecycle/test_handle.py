@@ -263,4 +263,4 @@ def test_requests_hear_that_their_model_was_unloaded(model: Model) -> None:
     generation = model.handle.generate(protocol.Generate(id=0, text="a"))
     model.unload(process)
     with pytest.raises(RunnerFailed, match="was unloaded"):
-        generation.wait_admitted(time.monotonic() + PATIENCE_S)
+        generation.poll(PATIENCE_S)
