@@ -5,6 +5,7 @@ import time
 
 from edged.config.paths import state_dir
 from edged.config.schema import Config
+from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.pool import Pool
@@ -41,8 +42,8 @@ def run(config: Config) -> None:
 def _start(config: Config, server: Server, record: Record) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
-    def plan() -> Planned:
-        planned = plan_models(config, record.measured())
+    def plan(memory: MemoryFacts) -> Planned:
+        planned = plan_models(config, record.measured(), memory)
         record.planned_on(planned.snapshot)
         return planned
 

@@ -35,12 +35,17 @@ class RunnerHandle:
         supervision: Supervision,
         observer: Observer,
         check_file: Callable[[LoadPlan], None],
+        take_spare: Callable[[], RunnerProcess | None] = lambda: None,
     ) -> None:
-        """`check_file` raises ModelFileError for a file that must not be loaded; called before each spawn."""
+        """`check_file` raises ModelFileError for a file that must not be loaded; called before each load.
+
+        `take_spare` gives a runner that has been started already, if there is one.
+        """
         self.plan = plan
         self._supervision = supervision
         self._observer = observer
         self._check_file = check_file
+        self._take_spare = take_spare
         self._board = board = Board(plan)
         self._changed = board.changed
         self._wanted = False
@@ -198,22 +203,14 @@ class RunnerHandle:
 
     def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""
-        with self._changed:
-            if self._board.unloading:
-                return "unloaded"
-            self._board.load_failed = False
-            self._board.clock = LoadClock()
-            self._board.set(
-                state="loading", reason=None, bytes_done=0, prefetch_done=False,
-                measured_ready_s=None, measured_first_answer_s=None,
-            )  # fmt: skip
-        process = None
+        process = self._take_spare()
+        if not self._begin():
+            return self._reap(process, None)
         reason = None
         try:
             self._check_file(self.plan)
             if not self._board.unloading:
-                module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
-                process = RunnerProcess(module, self._supervision.lease_fd)
+                process = process or self._spawn()
                 self._follow(process, cause)
         except ModelFileError as error:
             self._board.load_failed = True
@@ -224,6 +221,23 @@ class RunnerHandle:
             log.exception("%s: the supervisor failed", self.plan.model)
             reason = f"an internal error: {error!r}"
         return self._reap(process, reason)
+
+    def _begin(self) -> bool:
+        """Show that it loads; False when it is not to."""
+        with self._changed:
+            if self._board.unloading:
+                return False
+            self._board.load_failed = False
+            self._board.clock = LoadClock()
+            self._board.set(
+                state="loading", reason=None, bytes_done=0, prefetch_done=False,
+                measured_ready_s=None, measured_first_answer_s=None,
+            )  # fmt: skip
+            return True
+
+    def _spawn(self) -> RunnerProcess:
+        module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
+        return RunnerProcess(module, self._supervision.lease_fd)
 
     def _follow(self, process: RunnerProcess, cause: Cause) -> None:
         """Load and serve until the process ends."""

@@ -12,7 +12,7 @@ from edged.gguf.header import read_header
 from edged.gguf.layout import prefetch_ranges
 from edged.hw.probe import probe
 from edged.hw.residency import Run
-from edged.hw.snapshot import HardwareSnapshot
+from edged.hw.snapshot import HardwareSnapshot, MemoryFacts
 from edged.lifecycle.process import lazy_map_library
 from edged.policy.plan import plan
 from edged.policy.settings import kind_of
@@ -30,11 +30,14 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     problems: Mapping[str, str]
 
 
-def plan_models(config: Config, measured: Measured) -> Planned:
-    """Measure this machine and plan every configured model; a file that cannot be read is a problem."""
+def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None = None) -> Planned:
+    """Measure this machine and plan every configured model; a file that cannot be read is a problem.
+
+    `memory` is what there was before the runners of these models were started, if they were.
+    """
     inputs, problems = _inputs(config)
     wanted = {model.path: _wanted(model) for model in inputs}
-    snapshot = probe([str(model_path(config, model)) for model in config.models], wanted)
+    snapshot = probe([str(model_path(config, model)) for model in config.models], wanted, memory=memory)
     settings = PlanSettings(
         memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
     )

@@ -5,11 +5,15 @@ import threading
 import time
 from collections.abc import Callable
 
+from edged.config.paths import model_path
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
+from edged.hw.memory import memory_facts
+from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.planner import Planned
+from edged.lifecycle.spares import Spares, how_many
 from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision
 from edged.policy.types import LoadPlan
@@ -19,8 +23,11 @@ from edged.runner import protocol
 class Pool:
     """The configured models and their runners."""
 
-    def __init__(self, config: Config, planner: Callable[[], Planned], observer: Observer) -> None:
-        """Plans at once, by calling `planner`, and again when a model is asked for whose file was missing."""
+    def __init__(self, config: Config, planner: Callable[[MemoryFacts], Planned], observer: Observer) -> None:
+        """Plans at once, by calling `planner`, and again when a model is asked for whose file was missing.
+
+        `planner` is given the memory that there is without runners of models that have no plan yet.
+        """
         self._config = config
         self._planner = planner
         self._observer = observer
@@ -30,10 +37,16 @@ class Pool:
         self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
         self._when_started: Callable[[], None] | None = None
         self.draining = False
-        planned = planner()
-        self.snapshot = planned.snapshot
-        for model in config.models:
-            self._adopt(model, planned)
+        memory = memory_facts()
+        self._spares = Spares(self._how_many_spares(memory), self._lease_fd)
+        try:
+            planned = planner(memory)
+            self.snapshot = planned.snapshot
+            for model in config.models:
+                self._adopt(model, planned)
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def plans(self) -> tuple[LoadPlan, ...]:
@@ -47,9 +60,10 @@ class Pool:
 
     def start(self) -> None:
         """Load what is to be loaded at start; returns at once."""
-        for handle in self._handles.values():
-            if handle.plan.load_at_start:
-                handle.load("boot")
+        at_start = [handle for handle in self._handles.values() if handle.plan.load_at_start]
+        self._spares.keep(len(at_start))
+        for handle in at_start:
+            handle.load("boot")
 
     def when_started(self, announce: Callable[[], None]) -> None:
         """Call `announce` once, when every model that is loaded at start answers."""
@@ -100,7 +114,7 @@ class Pool:
         self._check_open()
         with self._replanning:
             if model not in self._handles:
-                self._adopt(model, self._planner())
+                self._adopt(model, self._planner(memory_facts()))
         self._check_open()  # again: planning takes its time, and `close` knows only the models that it saw
         handle = self._handle(model)
         self._check_room(handle)
@@ -138,6 +152,7 @@ class Pool:
     def close(self) -> None:
         """Stop every runner for good, all at the same time."""
         self.draining = True
+        self._spares.close()
         stops = [threading.Thread(target=handle.close) for handle in list(self._handles.values())]
         for stop in stops:
             stop.start()
@@ -176,7 +191,14 @@ class Pool:
         if plan is None or plan.strategy == "refused":
             self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
             return
-        self._handles[model] = RunnerHandle(plan, self._supervision(model), self, check_file)
+        self._handles[model] = RunnerHandle(
+            plan, self._supervision(model), self, check_file, self._spares.take
+        )
+
+    def _how_many_spares(self, memory: MemoryFacts) -> int:
+        wanted = [model for model, settings in self._config.models.items() if settings.preload]
+        there = sum(model_path(self._config, model).is_file() for model in wanted)
+        return how_many(there, memory, len(os.sched_getaffinity(0)))
 
     def _supervision(self, model: str) -> Supervision:
         loading, settings = self._config.loading, self._config.models[model]

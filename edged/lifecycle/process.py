@@ -64,6 +64,11 @@ class RunnerProcess:
         return self._child.pid
 
     @property
+    def alive(self) -> bool:
+        """Whether the child has not ended yet."""
+        return self._child.poll() is None
+
+    @property
     def last_log_lines(self) -> tuple[str, ...]:
         """The end of what it wrote to its log."""
         return tuple(self._log_lines)

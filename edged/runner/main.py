@@ -1,10 +1,14 @@
 """A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD`.
 
 Reading begins before anything heavy is imported: on slow storage the file is the floor, and imports,
-vocabulary and context hide behind it.
+vocabulary and context hide behind it. A runner that is not told at once what to read (models are being
+planned) imports meanwhile, in a thread that does not hold up the reader.
 """
 
+import contextlib
 import ctypes
+import importlib
+import select
 import signal
 import socket
 import sys
@@ -54,7 +58,10 @@ class Loaded:
 def main() -> int:
     """Load, serve until the daemon says Shutdown or goes away; returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
+    _offer_to_the_oom_killer()
     connection = socket.socket(fileno=int(sys.argv[1]))
+    if not select.select([connection], [], [], 0)[0]:
+        threading.Thread(target=_import, name="import", daemon=True).start()
     frames = protocol.read_to_runner(connection)
     start = next(frames, None)
     if not isinstance(start, protocol.Start):
@@ -62,7 +69,6 @@ def main() -> int:
     outbox = Outbox(connection)
     prefetch = Prefetch(start.path, start.prefetch, outbox.send)
     prefetch.start()
-    _offer_to_the_oom_killer()
     try:
         loaded = load(start, prefetch, outbox)
     except (ModelFileError, ComputeFailed) as error:
@@ -104,7 +110,8 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
         outbox.send(protocol.Progress("warmup", 0, 0))
         worker.warm()
         clock.lap("warmup_s")
-    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), Intake(model, context.n_ctx))
+    intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
+    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), intake)
     loaded.engine.start()
     outbox.send(
         protocol.Ready(
@@ -187,6 +194,14 @@ def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
     prefetch.wait()
     if not prefetch.stopped:
         pin(start.path, start.prefetch)
+
+
+def _import() -> None:
+    """Import what any model needs; what goes wrong is the load's to say, which imports it again."""
+    with contextlib.suppress(ImportError, OSError, RuntimeError):
+        importlib.import_module("edged.runner.model")
+        importlib.import_module("edged.runner.engine.embed")
+        importlib.import_module("edged.runner.intake")
 
 
 def _offer_to_the_oom_killer() -> None:

@@ -25,7 +25,7 @@ def _planned(*, found: bool) -> Planned:
     )
 
 
-def _pool(planner: Callable[[], Planned]) -> Pool:
+def _pool(planner: Callable[[MemoryFacts], Planned]) -> Pool:
     return Pool(CONFIG, planner, Noted())
 
 
@@ -34,7 +34,7 @@ def test_a_model_whose_file_came_later_is_planned_when_it_is_asked_for(
 ) -> None:
     runners = Runners(monkeypatch)
     found = False
-    pool = _pool(lambda: _planned(found=found))
+    pool = _pool(lambda _memory: _planned(found=found))
     assert pool.problems == {"m": "m.gguf is missing"}
     with pytest.raises(Unavailable, match="missing"):
         pool.load("m")
@@ -60,7 +60,7 @@ def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
         return _planned(found=True)
 
     planners = iter([lambda: _planned(found=False), slow])
-    pool = _pool(lambda: next(planners)())
+    pool = _pool(lambda _memory: next(planners)())
     refused: list[Unavailable] = []
 
     def load() -> None:
@@ -89,7 +89,7 @@ def test_what_fits_only_alone_is_not_loaded_beside_another(monkeypatch: pytest.M
             msgspec.structs.replace(fake_plan("large", "fake:generate", at_start=False), alone=True),
         ),
     )
-    pool = Pool(config, lambda: planned, Noted())
+    pool = Pool(config, lambda _memory: planned, Noted())
     pool.start()
     small = runners.next()
     small.say(READY)

@@ -1,0 +1,61 @@
+"""Runner processes that start before there are plans: their imports take as long as measuring the storage."""
+
+import logging
+import threading
+
+from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle.process import RunnerProcess
+
+log = logging.getLogger(__name__)
+
+# A runner without a model takes about 25 MB. Where a few of these are all there is, none is started in vain.
+_ROOM_BYTES = 96 << 20
+
+
+def how_many(models: int, memory: MemoryFacts, cores: int) -> int:
+    """How many to start for so many models: importing needs a core each, and room for those not used."""
+    usable_bytes = memory.usable_bytes
+    room = 1 if usable_bytes is None else usable_bytes // _ROOM_BYTES
+    return max(0, min(models, cores, room))
+
+
+class Spares:
+    """Runners that wait for their model. Each belongs to whoever takes it; the others end with `close`."""
+
+    def __init__(self, count: int, lease_fd: int | None) -> None:
+        """Start `count` of them, or fewer where the system has no more processes to give."""
+        self._lock = threading.Lock()
+        self._waiting: list[RunnerProcess] = []
+        try:
+            for _ in range(count):
+                self._waiting.append(RunnerProcess("edged.runner.main", lease_fd))
+        except OSError as error:
+            log.warning("a runner cannot be started ahead of its plan: %s", error)
+        except BaseException:
+            self.close()
+            raise
+
+    def take(self) -> RunnerProcess | None:
+        """One that is alive; None when there is none."""
+        while (process := self._pop()) is not None:
+            if process.alive:
+                return process
+            process.close()
+        return None
+
+    def keep(self, count: int) -> None:
+        """End those beyond `count`."""
+        with self._lock:
+            ended, self._waiting = self._waiting[count:], self._waiting[:count]
+        for process in ended:
+            process.kill()
+        for process in ended:
+            process.close()
+
+    def close(self) -> None:
+        """End all that nobody took."""
+        self.keep(0)
+
+    def _pop(self) -> RunnerProcess | None:
+        with self._lock:
+            return self._waiting.pop(0) if self._waiting else None
