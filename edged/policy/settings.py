@@ -15,7 +15,7 @@ from edged.policy.types import Kind, ModelInput
 
 GENERATE_N_CTX = 4096
 GENERATE_N_SEQ_MAX = 4
-EMBED_N_SEQ_MAX = 16
+EMBED_N_SEQ_MAX = 64
 N_BATCH = 512
 MAX_N_BATCH = 8192  # the most that the configuration allows; an encoder's n_ctx cannot be larger
 MIN_N_UBATCH = 64

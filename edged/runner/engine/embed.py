@@ -1,5 +1,6 @@
 """Embeddings: inputs of all waiting requests in micro-batches, cut by tokens."""
 
+import time
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, Protocol
@@ -7,12 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from edged.errors import ComputeFailed
+from edged.runner.engine.batch_size import BatchSize
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
 from edged.runner.protocol import Admitted, Embeddings, Gauges, Rejected
-
-# Attention costs the square of a micro-batch's tokens: short texts are fastest in batches of about this size.
-BATCH_TOKENS = 192
 
 
 class Encoder(Protocol):
@@ -62,6 +61,7 @@ class EmbedWorker:
         self._max_tokens = max_tokens
         self._jobs: list[EmbedJob] = []  # in order of arrival
         self._oldest_first = True
+        self._size = BatchSize(encoder.n_batch)
 
     @property
     def idle(self) -> bool:
@@ -96,6 +96,7 @@ class EmbedWorker:
         rows = [(index, 0, tokens, True) for index, (_, tokens) in enumerate(batch)]
         try:
             with self._lease.held():
+                begin_s = time.monotonic()
                 done = self._encoder.compute(rows)
             vectors = self._pooled(len(batch)) if done else None
         except ComputeFailed as error:
@@ -105,6 +106,7 @@ class EmbedWorker:
             self._encoder.clear()
         if vectors is None:
             return  # interrupted: whoever cancelled has left, the others are computed again
+        self._size.measured(sum(len(tokens) for _, tokens in batch), time.monotonic() - begin_s)
         for (job, _), vector in zip(batch, vectors, strict=True):
             job.add(vector)
         for job in [job for job in self._jobs if not job.n_tokens_left]:
@@ -134,19 +136,18 @@ class EmbedWorker:
         return sum(job.n_tokens_left for job in self._jobs)
 
     def _next_batch(self) -> list[tuple[EmbedJob, list[int]]]:
-        """Inputs up to BATCH_TOKENS; one long input makes a batch alone.
+        """Inputs up to the size that is fastest here; one long input makes a batch alone.
 
         By turns the oldest request and the one with the least left come first: neither a huge request nor a
         flood of small ones can hold up the others.
         """
-        most_tokens = min(BATCH_TOKENS, self._encoder.n_batch)
         batch: list[tuple[EmbedJob, list[int]]] = []
         n_tokens = 0
         by_turns = self._jobs if self._oldest_first else sorted(self._jobs, key=lambda job: job.n_tokens_left)
         for job in by_turns:
             for tokens in islice(job.inputs, len(job.vectors), None):
                 n_tokens += len(tokens)
-                if batch and (n_tokens > most_tokens or len(batch) >= self._encoder.n_seq_max):
+                if batch and (n_tokens > self._size.tokens or len(batch) >= self._encoder.n_seq_max):
                     return batch
                 batch.append((job, tokens))
         return batch

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from edged.errors import ComputeFailed
-from edged.runner.engine.embed import BATCH_TOKENS, EmbedJob, EmbedWorker
+from edged.runner.engine.batch_size import SIZES
+from edged.runner.engine.embed import EmbedJob, EmbedWorker
 from edged.runner.engine.engine import Engine
 from edged.runner.engine.generate import GenerateWorker
 from edged.runner.engine.lease import Lease
@@ -245,7 +246,7 @@ def test_a_batch_never_exceeds_the_contexts_own_limit() -> None:
 def test_a_long_input_makes_a_batch_alone() -> None:
     sent: list[FromRunner] = []
     worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 9, 9999)
-    worker.add(EmbedJob(1, [[1] * (BATCH_TOKENS + 1), [1]], []))
+    worker.add(EmbedJob(1, [[1] * (SIZES[-1] + 1), [1]], []))
     worker.step()
     assert not worker.idle
     worker.step()
@@ -255,7 +256,7 @@ def test_a_long_input_makes_a_batch_alone() -> None:
 def test_a_huge_request_does_not_hold_up_a_small_one_nor_small_ones_the_huge_one() -> None:
     sent: list[FromRunner] = []
     worker = EmbedWorker(CountingDecoder(), Lease(None), sent.append, 99, 99_999)
-    full = [1] * BATCH_TOKENS
+    full = [1] * SIZES[-1]
     worker.add(EmbedJob(1, [full] * 8, []))
     answered: list[list[int]] = []
     for number in range(2, 18):  # a flood: one more with each micro-batch
@@ -264,7 +265,7 @@ def test_a_huge_request_does_not_hold_up_a_small_one_nor_small_ones_the_huge_one
         answered.append([frame.id for frame in sent if isinstance(frame, Embeddings)])
     assert answered[1] == [2], "the second micro-batch is the small request's"
     assert 1 in answered[15], "and every other one is the huge one's"
-    assert worker.gauges().queued_tokens == 8 * BATCH_TOKENS
+    assert worker.gauges().queued_tokens == 8 * SIZES[-1]
 
 
 class _Running:
