@@ -12,12 +12,13 @@ from typing import Annotated
 
 import msgspec
 
-from edged.policy.types import LoadPlan, LoadTimes, Measured
+from edged.policy.types import LoadPlan, LoadTimes, Measured, RepackGain
 
 log = logging.getLogger(__name__)
 
 MAX_LOADS = 64
 MAX_DEVICES = 16
+MAX_REPACK_GAINS = 32
 MAX_FILE_BYTES = 1 << 20
 # Below these a rate is noise: a burst from a drive's cache, or the time until the first byte.
 MIN_RATE_BYTES = 8 << 20
@@ -69,6 +70,7 @@ class _Kept(msgspec.Struct, kw_only=True):
     spawn_s: _Duration | None = None
     bytes_per_s: dict[str, _Rate] = {}
     loads: list[Load] = []  # the latest last
+    repack_gains: dict[str, RepackGain] = {}  # likewise
 
 
 class Calibration:
@@ -128,6 +130,14 @@ class Calibration:
                 load.first_answer_s = _plausible(first_answer_s)
                 return
 
+    def record_repack_gain(self, key: str, gain: RepackGain) -> None:
+        """Keep what repacking gains, by `policy.repacking.key_of`."""
+        kept = self._kept.repack_gains
+        kept.pop(key, None)
+        kept[key] = gain
+        for oldest in list(kept)[:-MAX_REPACK_GAINS]:
+            del kept[oldest]
+
     def save(self) -> None:
         """Write the file in one step: after a power cut there is the old one or the new one."""
         self.store(self.encoded())
@@ -170,7 +180,12 @@ class Calibration:
                 warmup_s=_first(load.warmup_s, known.warmup_s),
                 base_bytes=load.base_bytes if load.base_bytes is not None else known.base_bytes,
             )
-        return Measured(spawn_s=self._kept.spawn_s, models=models, bytes_per_s=dict(self._kept.bytes_per_s))
+        return Measured(
+            spawn_s=self._kept.spawn_s,
+            models=models,
+            bytes_per_s=dict(self._kept.bytes_per_s),
+            repack_gains=dict(self._kept.repack_gains),
+        )
 
     @property
     def loads(self) -> tuple[Load, ...]:

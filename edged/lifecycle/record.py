@@ -12,7 +12,7 @@ import msgspec
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import Calibration, Measurement
 from edged.lifecycle.status import Cause, seconds
-from edged.policy.types import LoadPlan, Measured
+from edged.policy.types import LoadPlan, Measured, RepackGain
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
@@ -135,6 +135,12 @@ class Record:
             load = self._loads.get(plan.model)
         if load is not None:
             self._count_reads(load, "first_token", reads)
+
+    def repack_gain(self, key: str, gain: RepackGain) -> None:
+        """What repacking gains on this CPU; the next plan uses it."""
+        with self._lock:
+            self._calibration.record_repack_gain(key, gain)
+            self._writer.submit(self._calibration.store, self._calibration.encoded())
 
     def failed(self, plan: LoadPlan, reason: str) -> None:
         """A load failed or a runner died; it is tried again after a while."""

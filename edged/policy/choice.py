@@ -7,6 +7,7 @@ The cost of a way, compared in this order:
    as none;
 4. how long a request waits that comes when the model says it is ready, likewise;
 5. whether a warm-up has shown that the model computes before it says that it is ready.
+Weights are repacked only where that pays (`repacking`).
 So a model warms up when the budget allows it (the first answer is hardly later for it, and none is slow),
 streams when the storage is too slow for that, and is paged from storage (`lazy`) only when its file does not
 fit.
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 import msgspec
 
 from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.repacking import WORTH_REQUESTS, Repacking, repacking_of
 from edged.policy.settings import Level, Settings, impossible, kind_of, larger, level_of, levels
 from edged.policy.timing import Company, Reading, Timing, reading_of, timing_of
 from edged.policy.types import Kind, LoadTimes, Measured, ModelInput, PlanSettings, Strategy
@@ -46,6 +48,7 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     measured: Measured
     conflict: str | None  # why what the user fixed cannot work at all
     company: Company
+    repacking: Repacking | None = None  # None: the user has decided, or there is nothing to repack
 
     def level_of(self, settings: Settings) -> Level:
         """Other settings of this model with what they take."""
@@ -56,6 +59,13 @@ class Prospect(msgspec.Struct, frozen=True, kw_only=True):
     def starts(self) -> bool:
         """Whether the user wants it loaded when edged starts."""
         return self.model.model.preload and self.model.model.strategy != "on_demand"
+
+    @property
+    def unrepacked(self) -> "Prospect":
+        """The same without the choice to repack."""
+        if self.repacking is None or not self.levels[0].settings.repack:
+            return self
+        return msgspec.structs.replace(self, levels=self.levels[1:])
 
 
 class Way(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +94,10 @@ def prospect_of(
         conflict = (
             f"strategy {fixed} is not possible: {NO_LAZY_MAP}; or set models.{model.id}.strategy to auto"
         )
-    return Prospect(
+    repacking = None
+    if model.model.repack == "auto":
+        repacking = repacking_of(model.header, kind, snapshot.cpu, settings.llama_build, measured)
+    prospect = Prospect(
         model=model,
         kind=kind,
         levels=levels(model, kind, snapshot.cpu.instruction_sets, _base_bytes(model, measured)),
@@ -94,7 +107,9 @@ def prospect_of(
         measured=measured,
         conflict=conflict,
         company=Company(cores=snapshot.cpu.usable_cores),
+        repacking=repacking,
     )
+    return prospect if repacking is None or repacking.pays else prospect.unrepacked
 
 
 def _base_bytes(model: ModelInput, measured: Measured) -> int | None:
@@ -129,6 +144,7 @@ def cheapest(prospect: Prospect, at_start: bool, room_bytes: int) -> Way | None:
     fitting = [way for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
     if not fitting:
         return None
+    fitting = _worth_it(prospect, fitting)
     least = min(_pain(way, budget_s) for way in fitting)
     equal = [way for way in fitting if _pain(way, budget_s) == least]
     in_time_s = min(_first_s(way) for way in equal) * (1.0 + UNNOTICED_SHARE) + UNNOTICED_S
@@ -136,6 +152,15 @@ def cheapest(prospect: Prospect, at_start: bool, room_bytes: int) -> Way | None:
     short_s = min(_wait_s(way) for way in in_time) + UNNOTICED_S
     best = next(way for way in in_time if _wait_s(way) <= short_s)
     return _unshrunk(prospect, best, room_bytes)
+
+
+def _worth_it(prospect: Prospect, found: list[Way]) -> list[Way]:
+    """Without the ways whose repacking puts off the first answer by more than it then saves."""
+    plain_s = min((_first_s(way) for way in found if not way.level.settings.repack), default=math.inf)
+    if prospect.repacking is None or math.isinf(plain_s):
+        return found
+    latest_s = plain_s + WORTH_REQUESTS * prospect.repacking.saved_s
+    return [way for way in found if not way.level.settings.repack or _first_s(way) <= latest_s]
 
 
 def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int | None:

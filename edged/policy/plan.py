@@ -2,12 +2,14 @@
 
 Models that start with edged share the budget. In the order of the configuration each is granted the least
 that it can run with, its file in the page cache if that fits. What is then left is divided equally among
-those that could use more. So two models that fit are both in memory, somewhat shrunk, rather than one in full
-and the other not at all; where not all fit, the first ones named win. One that does not fit beside them is
-loaded on demand: its user still gets answers, at the price of unloading others, which is better than none.
+those that could use more. Copies of repacked weights come last: they get what no model, those loaded on
+demand included, has another use for. So two models that fit are both in memory, somewhat shrunk, rather than
+one in full and the other not at all; where not all fit, the first ones named win. One that does not fit
+beside them is loaded on demand: its user still gets answers, at the price of unloading others, which is
+better than none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -36,10 +38,15 @@ def plan(
     starting = _in_company(
         snapshot, [prospect for prospect in prospects if prospect.starts and prospect.conflict is None]
     )
-    found, used_bytes = _together(snapshot, starting, budget)
-    for prospect in prospects:
-        if prospect.model.id not in found:
-            found[prospect.model.id] = _apart(snapshot, prospect, budget, used_bytes)
+    found, used_bytes = _together(snapshot, [prospect.unrepacked for prospect in starting], budget)
+    apart = {
+        prospect.model.id: _apart(snapshot, prospect, budget, used_bytes)
+        for prospect in prospects
+        if prospect.model.id not in found
+    }
+    kept_bytes = max((_need_bytes(plan) for plan in apart.values() if _is_beside(plan)), default=0)
+    spare_bytes = max(0, budget.total_bytes - used_bytes - kept_bytes)
+    found |= apart | _repacked(snapshot, starting, found, budget, spare_bytes)
     return tuple(found[prospect.model.id] for prospect in prospects)
 
 
@@ -85,6 +92,34 @@ def _together(
         unused_bytes = room_bytes - way.need_bytes - (one.mlock_bytes if way.paged else 0)
         found[prospect.model.id] = one
     return found, budget.total_bytes - unused_bytes
+
+
+def _repacked(
+    snapshot: HardwareSnapshot,
+    starting: Sequence[Prospect],
+    found: Mapping[str, LoadPlan],
+    budget: Budget,
+    spare_bytes: int,
+) -> dict[str, LoadPlan]:
+    """New plans for those of the models in memory whose weights could be repacked."""
+    again = {}
+    for prospect in starting:
+        plan = found.get(prospect.model.id)
+        if plan is None or plan.strategy == "lazy" or prospect.unrepacked is prospect:
+            continue
+        room_bytes = _need_bytes(plan) + spare_bytes
+        way = _way(prospect, room_bytes)
+        spare_bytes = room_bytes - way.need_bytes
+        again[prospect.model.id] = _load_plan(snapshot, prospect, way, budget, room_bytes, "")
+    return again
+
+
+def _need_bytes(plan: LoadPlan) -> int:
+    return plan.predicted.file_bytes + plan.predicted.anon_bytes
+
+
+def _is_beside(plan: LoadPlan) -> bool:
+    return plan.strategy != "refused" and not plan.alone
 
 
 def _way(prospect: Prospect, room_bytes: int) -> Way:

@@ -6,7 +6,9 @@ from edged.config.units import format_bytes, format_rate, format_seconds
 from edged.hw.snapshot import CpuFacts
 from edged.policy.choice import NO_LAZY_MAP, Prospect, Way
 from edged.policy.memory import Budget
-from edged.policy.timing import Timing, timing_of
+from edged.policy.repacking import Repacking
+from edged.policy.timing import REPACK_BYTES_PER_S, Timing, timing_of
+from edged.policy.types import LoadTimes
 
 
 def reasons(
@@ -127,18 +129,36 @@ def _memory(way: Way, budget: Budget) -> str:
 
 
 def _repack(prospect: Prospect, way: Way, room_bytes: int) -> Iterator[str]:
-    first = prospect.levels[0]
-    if prospect.model.model.repack != "auto" or not first.settings.repack:
+    repacking = prospect.repacking
+    if repacking is None:
         return
-    copied = format_bytes(first.footprint.repack_bytes)
+    gain, copied_bytes = _repack_text(repacking), repacking.copied_bytes
     if way.level.settings.repack:
-        yield f"repack on: {copied} of weights are copied into the layout that is fastest on this CPU"
+        took = format_seconds(max(0.0, _repack_s(prospect, way)))
+        yield f"repack on: {gain}, for {format_bytes(copied_bytes)} of copies and {took} at load"
+    elif not repacking.pays:
+        yield f"repack off: {gain}, not worth {format_bytes(copied_bytes)} of copies"
     elif way.strategy not in ("warm", "locked"):
-        yield "repack off: repacking would read all weights before the first answer"
-    elif first.resident_bytes > room_bytes:
-        yield f"repack off: there is no room for {copied} of repacked weights"
+        yield f"repack off: repacking would read all weights before the first answer ({gain})"
+    elif prospect.levels[0].resident_bytes > room_bytes:
+        yield f"repack off: there is no room for {format_bytes(copied_bytes)} of copies ({gain})"
     else:
-        yield f"repack off: with {copied} to copy it would be ready later than {_start_budget(prospect)}"
+        yield f"repack off: with {format_bytes(copied_bytes)} to copy it would be ready later ({gain})"
+
+
+def _repack_text(repacking: Repacking) -> str:
+    """How much faster prompts are with it, and how that is known."""
+    types = ", ".join(f"{name} x{ratio:.2f}" for name, ratio in repacking.types)
+    how = "measured on this CPU" if not repacking.not_measured else "not yet measured on this CPU"
+    return f"prompt speed x{repacking.prompt_ratio:.2f} ({types}, {how})"
+
+
+def _repack_s(prospect: Prospect, way: Way) -> float:
+    """What repacking adds to the load, before any of it hides behind reading."""
+    times = prospect.measured.models.get(prospect.model.path, LoadTimes())
+    if times.load_s is not None and times.load_repacked_s is not None:
+        return times.load_repacked_s - times.load_s
+    return way.level.footprint.repack_bytes / REPACK_BYTES_PER_S
 
 
 def _unknown(prospect: Prospect, budget: Budget) -> Iterator[str]:

@@ -1,7 +1,7 @@
 """What planning takes (a model to plan for, what earlier starts measured) and the decision that it gives."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -10,6 +10,8 @@ from edged.gguf.header import GgufHeader
 
 Strategy = Literal["warm", "stream", "lazy", "on_demand", "locked", "refused"]
 Kind = Literal["generate", "embed"]
+Ratio = Annotated[float, msgspec.Meta(gt=0, le=1e3)]
+Cost = Annotated[float, msgspec.Meta(ge=0, le=1.0)]
 
 
 class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,6 +33,19 @@ class PlanSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory: Memory = Memory()
     loading: Loading = Loading()
     lazy_available: bool = True
+    llama_build: str = ""  # which llama.cpp computes; what was measured with another one does not count
+
+
+class RepackGain(msgspec.Struct, frozen=True, kw_only=True):
+    """What repacking does to weights of one type: ratios of speed, above 1 where it is faster.
+
+    `..._s_per_weight` is what one weight costs for one token without it.
+    """
+
+    prompt_ratio: Ratio
+    answer_ratio: Ratio
+    prompt_s_per_weight: Cost
+    answer_s_per_weight: Cost
 
 
 class LoadTimes(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,6 +64,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     spawn_s: float | None = None
     models: Mapping[str, LoadTimes] = {}
     bytes_per_s: Mapping[str, float] = {}
+    repack_gains: Mapping[str, RepackGain] = {}  # by `policy.repacking.key_of`
 
 
 class ByteRange(msgspec.Struct, frozen=True, array_like=True):

@@ -6,10 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edged.lifecycle.calibration import MAX_DEVICES, MAX_LOADS, Calibration, Measurement
+from edged.lifecycle.calibration import MAX_DEVICES, MAX_LOADS, MAX_REPACK_GAINS, Calibration, Measurement
 from edged.policy.plan import plan
 from edged.policy.types import LoadPlan, Measured
-from tests.unit.policy.machines import machine, model, plan_one, settings
+from tests.unit.policy.machines import gains, machine, model, plan_one, settings
 
 LAPS = {"import_s": 0.15, "vocabulary_s": 0.2, "context_s": 0.05, "prefetch_wait_s": 1.5, "warmup_s": 0.1}
 
@@ -126,9 +126,22 @@ def test_a_runner_that_was_swapped_out_or_pins_copies_tells_nothing_of_memory(pa
     assert calibration.measured().models[found.path].base_bytes is None
 
 
+def test_what_repacking_gains_is_kept_and_bounded(path: Path) -> None:
+    calibration = Calibration.load(path)
+    for number, gain in enumerate(gains(machine().cpu, Q4_K=2.0).values()):
+        for _ in range(2):
+            calibration.record_repack_gain(f"a{number}", gain)
+    calibration.save()
+    assert Calibration.load(path).measured().repack_gains == {"a0": gain}
+    for number in range(2 * MAX_REPACK_GAINS):
+        calibration.record_repack_gain(f"b{number}", gain)
+    kept = list(calibration.measured().repack_gains)
+    assert (len(kept), kept[-1]) == (MAX_REPACK_GAINS, f"b{2 * MAX_REPACK_GAINS - 1}")
+
+
 def test_repacked_loads_are_kept_apart(path: Path) -> None:
     calibration = Calibration.load(path)
-    repacked = a_plan("gemma")
+    repacked = plan_one(machine(), model("gemma", repack=True))
     assert repacked.repack
     calibration.record(repacked, a_measurement(vocabulary_s=3.0))
     times = calibration.measured().models["/models/gemma.gguf"]

@@ -8,7 +8,8 @@ from edged.config.schema import Loading, Memory, Model, Seconds
 from edged.gguf.header import GgufHeader
 from edged.hw.snapshot import CpuFacts, FileFacts, HardwareSnapshot, MemoryFacts, StorageFacts
 from edged.policy.plan import plan
-from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
+from edged.policy.repacking import key_of
+from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings, RepackGain
 from tests.unit.gguf import headers
 
 MIB = 1 << 20
@@ -41,6 +42,16 @@ def machine(
             for name in _HEADERS
         ),
     )
+
+
+def gains(cpu: CpuFacts, build: str = "", **prompt_ratios: float) -> dict[str, RepackGain]:
+    """What repacking was measured to gain for these types of weights."""
+    return {
+        key_of(cpu, build, weight_type): RepackGain(
+            prompt_ratio=ratio, answer_ratio=1.1, prompt_s_per_weight=1e-11, answer_s_per_weight=2e-11
+        )
+        for weight_type, ratio in prompt_ratios.items()
+    }
 
 
 def settings(
