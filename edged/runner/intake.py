@@ -2,22 +2,27 @@
 
 from collections.abc import Sequence as SequenceOf
 
+import msgspec
+
 from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
 from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
-from edged.runner.engine.sampling import check_grammar, stages
+from edged.runner.engine.sampling import check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
-from edged.runner.model import Model, Sampler
+from edged.runner.model import Model
+from edged.runner.sampler import Sampler
 
 
 class Intake:
     """What a loaded model accepts. Only reads the vocabulary, so it runs beside the engine thread."""
 
-    def __init__(self, model: Model, n_ctx: int) -> None:
+    def __init__(self, model: Model, n_ctx: int, max_answers: int) -> None:
+        """`max_answers` of one request find a place in slots and queue."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
+        self._max_answers = max_answers
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
         if model.chat_template:
@@ -42,20 +47,45 @@ class Intake:
                 " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
                 param,
             )
-        sampling = request.sampling
-        if sampling.grammar is not None:
-            check_grammar(sampling.grammar)
-        self._check_tokens(list(sampling.logit_bias), "logit_bias")
+        if not 1 <= request.n <= self._max_answers:
+            raise InvalidRequest(
+                f"n: {request.n} answers are too many; slots and queue hold {self._max_answers}",
+                "n",
+            )
+        if request.sampling.grammar is not None:
+            check_grammar(request.sampling.grammar)
+        self._check_tokens(list(request.sampling.logit_bias), "logit_bias")
+        first_seed = seed_of(request.sampling.seed)
+        first, *siblings = [
+            self._answer(request, prompt, index, first_seed + index) for index in range(request.n)
+        ]
+        first.siblings = tuple(siblings)
+        return first
+
+    def _answer(self, request: protocol.Generate, prompt: list[int], index: int, seed: int) -> Sequence:
+        """One of the answers to a request."""
+        sampling = msgspec.structs.replace(request.sampling, seed=seed)
         room = self._n_ctx - len(prompt)
         return Sequence(
             id=request.id,
-            tokens=prompt,
+            tokens=list(prompt),
             n_prompt_tokens=len(prompt),
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
-            sampler=Sampler(self._vocabulary, stages(sampling), prompt),
+            sampler=Sampler(
+                self._vocabulary, stages(sampling), self._biases(sampling), sampling.grammar, prompt
+            ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
+            index=index,
+            top_logprobs=request.top_logprobs,
         )
+
+    def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:
+        """What is added to logits, whatever the request's chain."""
+        never = self._vocabulary.suppressed_tokens
+        if sampling.ignore_eos:
+            never += self._vocabulary.end_tokens
+        return {**sampling.logit_bias, **dict.fromkeys(never, float("-inf"))}
 
     def embed_job(self, request: protocol.Embed) -> EmbedJob:
         """An embedding request as token lists. Raises InvalidRequest."""

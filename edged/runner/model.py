@@ -1,21 +1,19 @@
-"""llama.cpp behind four small classes. The only module that imports llama_cpp.
+"""llama.cpp behind three small classes. Only this module and `sampler` import llama_cpp.
 
 One thread owns a `Context` (two in one context end the process); `Vocabulary` only reads and may be used
 from another thread at the same time.
 """
 
 import ctypes
-import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as llama
 
-from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
-from edged.runner.engine.sampling import Stage
+from edged.errors import ComputeFailed, ModelFileError
 from edged.runner.mapping import let_go
 from edged.runner.protocol import Start
 
@@ -70,9 +68,17 @@ class Vocabulary:
         """Whether the model says with this token that it has finished."""
         return bool(llama.llama_vocab_is_eog(self._vocab, token))
 
-    def end_tokens(self) -> list[int]:
-        """Every token that ends generation. Walks the whole vocabulary."""
-        return [token for token in range(self.size) if self.ends_generation(token)]
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Every token that ends generation. Walks the whole vocabulary, once."""
+        return tuple(token for token in range(self.size) if self.ends_generation(token))
+
+    @cached_property
+    def suppressed_tokens(self) -> tuple[int, ...]:
+        """Tokens that the model's file forbids to generate."""
+        count = ctypes.c_int32(0)
+        tokens = llama.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        return tuple(tokens[: count.value]) if count.value else ()
 
     def control_texts(self) -> list[str]:
         """The text of every control token. Walks the whole vocabulary."""
@@ -172,7 +178,7 @@ class Context:
 
     def logits_are_finite(self, index: int) -> bool:
         """Whether batch token `index` has real logits: a damaged file gives NaN, or nothing but 0."""
-        row = np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, index), (self._n_vocab,))
+        row = self.logits(index)
         return bool(np.isfinite(row).all() and row.any())
 
     def embedding(self, sequence: int) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -199,87 +205,19 @@ class Context:
         if self._memory is not None:
             llama.llama_memory_clear(self._memory, False)
 
-    def sample(self, sampler: "Sampler", index: int) -> int:
-        """The next token after batch token `index`."""
-        return int(llama.llama_sampler_sample(sampler.handle, self._context, index))
+    def copy(self, source: int, target: int) -> None:
+        """Make all KV cells of `target` those of `source`."""
+        llama.llama_memory_seq_rm(self._memory, target, -1, -1)
+        llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+
+    def logits(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+        """What batch token `index` says of every token; a view that the next computation overwrites."""
+        return np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, index), (self._n_vocab,))
 
     def close(self) -> None:
         """Give the memory back."""
         llama.llama_free(self._context)
         self._context = None
-
-
-class Sampler:
-    """A llama.cpp sampler chain for one sequence."""
-
-    def __init__(self, vocabulary: Vocabulary, stages: Sequence[Stage], prompt: Sequence[int]) -> None:
-        """Raises InvalidRequest for a grammar that llama.cpp cannot parse."""
-        self.handle = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
-        try:
-            for name, arguments in stages:
-                llama.llama_sampler_chain_add(self.handle, _stage(vocabulary, name, arguments, prompt))
-        except InvalidRequest:
-            self.close()
-            raise
-
-    def close(self) -> None:
-        """Free the chain. Safe to call twice."""
-        if self.handle:
-            llama.llama_sampler_free(self.handle)
-            self.handle = None
-
-
-def _stage(vocabulary: Vocabulary, name: str, arguments: tuple[Any, ...], prompt: Sequence[int]) -> Any:
-    if name == "logit_bias":
-        return _bias(vocabulary, arguments[0])
-    if name == "ignore_eos":
-        return _bias(vocabulary, dict.fromkeys(vocabulary.end_tokens(), float("-inf")))
-    if name == "grammar":
-        with _silent_stderr():  # the parser prints the grammar, which is the user's
-            sampler = llama.llama_sampler_init_grammar(vocabulary.handle, arguments[0].encode(), b"root")
-        if not sampler:  # NULL in a chain ends the process
-            raise InvalidRequest("grammar: cannot be parsed; it must be GBNF with a `root` rule", "grammar")
-        return sampler
-    if name == "penalties":
-        sampler = llama.llama_sampler_init_penalties(vocabulary.size, *arguments)
-        for token in prompt[-arguments[0] :]:
-            llama.llama_sampler_accept(sampler, token)
-        return sampler
-    if name in ("typical_p", "top_p", "min_p"):
-        init = {
-            "typical_p": llama.llama_sampler_init_typical,
-            "top_p": llama.llama_sampler_init_top_p,
-            "min_p": llama.llama_sampler_init_min_p,
-        }[name]
-        return init(arguments[0], 1)
-    simple = {
-        "top_k": llama.llama_sampler_init_top_k,
-        "temperature": llama.llama_sampler_init_temp,
-        "dist": llama.llama_sampler_init_dist,
-        "greedy": llama.llama_sampler_init_greedy,
-    }
-    return simple[name](*arguments)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Let what C code prints to stderr go nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
-def _bias(vocabulary: Vocabulary, biases: dict[int, float]) -> Any:
-    entries = (llama.llama_logit_bias * len(biases))()
-    for entry, (token, bias) in zip(entries, biases.items(), strict=True):
-        entry.token, entry.bias = token, bias
-    return llama.llama_sampler_init_logit_bias(vocabulary.size, len(biases), entries)
 
 
 class _Batch:

@@ -76,6 +76,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     repeat_last_n: int = 64
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    mirostat: int = 0  # 1 or 2 replaces top_k to min_p
+    mirostat_tau: float = 5.0
+    mirostat_eta: float = 0.1
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     grammar: str | None = None
@@ -92,6 +95,8 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     sampling: Sampling = Sampling()
     max_tokens: int | None = None  # None: as many as the context holds
     stop: tuple[str, ...] = ()
+    n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
+    top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
 
 
 class Embed(msgspec.Struct, frozen=True, tag="embed", kw_only=True):
@@ -178,13 +183,23 @@ class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
     n_cached_tokens: Count
 
 
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A generated token's log probability before anything was left out, and those of the likeliest."""
+
+    piece: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
+
+
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
-    """New text of one sequence. `n_generated` counts all its tokens so far."""
+    """New text of one of a request's answers. `n_generated` counts all its tokens so far."""
 
     id: int
     text: str
     n_generated: Count
     finish_reason: Literal["stop", "length"] | None = None
+    index: Count = 0  # which of the request's `n` answers
+    logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens that `text` completes, if they were asked for
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

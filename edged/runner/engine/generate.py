@@ -4,12 +4,14 @@ import time
 from typing import Any, Literal, Protocol
 
 from edged.errors import ComputeFailed
+from edged.runner.engine.candidates import Logits
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
+from edged.runner.engine.logprobs import log_probabilities
 from edged.runner.engine.scheduler import KvMemory, QueueFull, Row, Scheduler
 from edged.runner.engine.sequence import Sequence
-from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent
+from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent, TokenLogprob
 
 _WARM_TOKENS = 8
 
@@ -22,8 +24,8 @@ class Decoder(KvMemory, Protocol):
     def compute(self, rows: Any) -> bool:
         """Run (sequence, first position, tokens, wants output) rows; False when interrupted."""
 
-    def sample(self, sampler: Any, index: int) -> int:
-        """The next token after batch token `index`."""
+    def logits(self, index: int) -> Logits:
+        """What batch token `index` says of every token; overwritten by the next computation."""
 
     def logits_are_finite(self, index: int) -> bool:
         """Whether batch token `index` has real logits."""
@@ -69,7 +71,8 @@ class GenerateWorker:
         try:
             self._scheduler.add(job)
         except QueueFull as error:
-            job.sampler.close()
+            for sequence in (job, *job.siblings):
+                sequence.sampler.close()
             wait_s = self._scheduler.queued_tokens / self._tokens_per_s if self._tokens_per_s else 1.0
             self._send(
                 Rejected(
@@ -84,7 +87,8 @@ class GenerateWorker:
     def step(self) -> None:
         """One batch for all slots; its tokens leave in one frame."""
         for sequence in self._scheduler.admit():
-            self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+            if not sequence.index:
+                self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
         rows = self._scheduler.schedule()
         if self._compute(rows):
             events = self._sample(rows)
@@ -145,34 +149,52 @@ class GenerateWorker:
             if not sequence.n_generated and not self._decoder.logits_are_finite(index):
                 self._fail(row, DAMAGED)
                 continue
-            event = self._advance(sequence, self._next_token(sequence, index))
+            event = self._advance(sequence, self._next_token(sequence, index), index)
             if event.finish_reason:
                 self._scheduler.release(row.slot)
             if event.text or event.finish_reason:
                 events.append(event)
         return events
 
-    def _next_token(self, sequence: Sequence, index: int) -> int:
+    def _next_token(self, sequence: Sequence, index: int) -> int | None:
         if not sequence.has_grammar:
-            return self._decoder.sample(sequence.sampler, index)
+            return sequence.sampler.choose(self._decoder.logits(index))
         refusal = Rejected(id=sequence.id, kind="invalid", message=GRAMMAR_TOO_SLOW, param="grammar")
         with at_most(GRAMMAR_S, lambda: self._send(refusal)):
-            return self._decoder.sample(sequence.sampler, index)
+            return sequence.sampler.choose(self._decoder.logits(index))
 
-    def _advance(self, sequence: Sequence, token: int) -> TokenEvent:
-        if self._tokens.ends_generation(token):
-            return TokenEvent(sequence.id, sequence.text.finish(), sequence.n_generated, "stop")
+    def _advance(self, sequence: Sequence, token: int | None, index: int) -> TokenEvent:
+        if token is None or self._tokens.ends_generation(token):
+            return _event(sequence, sequence.text.finish(), "stop")
+        piece = self._tokens.piece(token)
         sequence.tokens.append(token)
-        text = sequence.text.push(self._tokens.piece(token))
+        if sequence.top_logprobs is not None:
+            entry = self._logprob(index, token, sequence.top_logprobs)
+            sequence.logprobs.add(sequence.text.n_characters, entry)
+        text = sequence.text.push(piece)
         reason: Literal["stop", "length"] | None = None
         if sequence.text.stopped:
             reason = "stop"
         elif sequence.n_generated >= sequence.max_tokens or len(sequence.tokens) >= self._decoder.n_ctx:
             text += sequence.text.finish()
             reason = "stop" if sequence.text.stopped else "length"
-        return TokenEvent(sequence.id, text, sequence.n_generated, reason)
+        return _event(sequence, text, reason)
+
+    def _logprob(self, index: int, token: int, n_top: int) -> TokenLogprob:
+        logprob, top = log_probabilities(self._decoder.logits(index), token, n_top)
+        likeliest = tuple((self._tokens.piece(each), value) for each, value in top)
+        return TokenLogprob(self._tokens.piece(token), logprob, likeliest)
 
     def _fail(self, row: Row, message: str) -> None:
-        if row.slot.sequence:
-            self._send(Rejected(id=row.slot.sequence.id, kind="failed", message=message))
+        failed = row.slot.sequence
         self._scheduler.reset(row.slot)
+        if failed:
+            self._send(Rejected(id=failed.id, kind="failed", message=message))
+            self._scheduler.cancel(failed.id)  # its siblings
+
+
+def _event(sequence: Sequence, text: str, reason: Literal["stop", "length"] | None) -> TokenEvent:
+    """What may be sent of a sequence now."""
+    cut = sequence.text.stopped or reason is None
+    entries = sequence.logprobs.release(sequence.text.n_released) if cut else sequence.logprobs.release_all()
+    return TokenEvent(sequence.id, text, sequence.n_generated, reason, sequence.index, entries)

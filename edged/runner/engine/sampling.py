@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from edged.errors import InvalidRequest
@@ -9,6 +10,8 @@ from edged.runner.protocol import Sampling
 
 Stage = tuple[str, tuple[Any, ...]]
 
+GREEDY_BELOW = 1e-6  # logits divided by less than this may overflow, and nothing but the likeliest is left
+_SEEDS = 2**32 - 1
 MAX_GRAMMAR_BYTES = 64 << 10
 MAX_GRAMMAR_DEPTH = 64
 MAX_GRAMMAR_REPEAT = 1000
@@ -17,30 +20,54 @@ MAX_GRAMMAR_REPEAT = 1000
 def stages(sampling: Sampling) -> tuple[Stage, ...]:
     """The sampler chain as (name, arguments), in the order in which llama-server applies them.
 
-    Temperature 0 takes the most likely token: what only reorders the rest is left out.
+    Temperature 0 takes the most likely token: what only reorders the rest is left out. Biases come before
+    the chain and a grammar checks what comes out of it.
     """
     chain: list[Stage] = []
-    if sampling.logit_bias:
-        chain.append(("logit_bias", (sampling.logit_bias,)))
-    if sampling.ignore_eos:
-        chain.append(("ignore_eos", ()))
-    if sampling.grammar is not None:
-        chain.append(("grammar", (sampling.grammar,)))
+    greedy = sampling.temperature < GREEDY_BELOW
     penalties = (sampling.repeat_penalty, sampling.frequency_penalty, sampling.presence_penalty)
-    if sampling.repeat_last_n and penalties != (1.0, 0.0, 0.0):
-        chain.append(("penalties", (sampling.repeat_last_n, *penalties)))
-    if sampling.temperature <= 0:
+    if not sampling.mirostat:
+        if sampling.repeat_last_n and penalties != (1.0, 0.0, 0.0):
+            chain.append(("penalties", (sampling.repeat_last_n, *penalties)))
+        if not greedy and sampling.top_k > 0:
+            chain.append(("top_k", (sampling.top_k,)))
+        if sampling.typical_p < 1:
+            chain.append(("typical_p", (sampling.typical_p,)))
+    if greedy:
         return (*chain, ("greedy", ()))
-    if sampling.top_k > 0:
-        chain.append(("top_k", (sampling.top_k,)))
-    if sampling.typical_p < 1:
-        chain.append(("typical_p", (sampling.typical_p,)))
+    temperature: Stage = ("temperature", (sampling.temperature,))
+    seed = seed_of(sampling.seed)
+    if sampling.mirostat:
+        name = "mirostat" if sampling.mirostat == 1 else "mirostat_v2"
+        return (temperature, (name, (seed, sampling.mirostat_tau, sampling.mirostat_eta)))
     if sampling.top_p < 1:
         chain.append(("top_p", (sampling.top_p,)))
     if sampling.min_p > 0:
         chain.append(("min_p", (sampling.min_p,)))
-    seed = secrets.randbits(32) if sampling.seed is None else sampling.seed & 0xFFFFFFFF
-    return (*chain, ("temperature", (sampling.temperature,)), ("dist", (seed,)))
+    return (*chain, temperature, ("dist", (seed,)))
+
+
+def seed_of(seed: int | None) -> int:
+    """The seed that llama.cpp gets. None and -1 draw one, as in llama-server.
+
+    llama.cpp would draw one itself for 2^32 - 1, which is never returned.
+    """
+    return secrets.randbits(32) % _SEEDS if seed is None or seed == -1 else seed % _SEEDS
+
+
+def n_decisive(chain: Sequence[Stage]) -> int | None:
+    """How many of the most likely tokens can decide a chain's outcome; None: all.
+
+    Penalties may come before: tokens that they touch are to be added.
+    """
+    for name, arguments in chain:
+        if name == "greedy":
+            return 1
+        if name == "top_k":
+            return int(arguments[0])
+        if name != "penalties":
+            return None
+    return None
 
 
 def check_grammar(grammar: str) -> None:

@@ -18,6 +18,9 @@ class KvMemory(Protocol):
     def keep(self, sequence: int, n_tokens: int) -> int:
         """Drop a slot's cells from position `n_tokens` on; returns how many could be kept."""
 
+    def copy(self, source: int, target: int) -> None:
+        """Make all cells of slot `target` those of slot `source`."""
+
 
 class QueueFull(Exception):
     """The queue holds as much as it may."""
@@ -74,16 +77,17 @@ class Scheduler:
         return not self.waiting and not self.running
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a sequence, beyond those that free slots are about to take.
+        """Queue a sequence and its siblings, beyond those that free slots are about to take.
 
         Raises QueueFull; a prompt of any length is let in where nothing waits.
         """
+        group = (sequence, *sequence.siblings)
         queued = len(self.waiting) - (self._limits.n_slots - len(self.running))
         tokens = self.queued_tokens
-        too_long = tokens + len(sequence.tokens) > self._limits.max_queue_tokens
-        if queued >= self._limits.max_queue_requests or (queued > 0 and too_long):
+        too_long = tokens + len(group) * len(sequence.tokens) > self._limits.max_queue_tokens
+        if queued + len(group) > self._limits.max_queue_requests or (queued > 0 and too_long):
             raise QueueFull(len(self.waiting), tokens)
-        self.waiting.append(sequence)
+        self.waiting.extend(group)
 
     def admit(self) -> Iterator[Sequence]:
         """Give free slots to waiting sequences; each goes where most of its prompt is already cached."""

@@ -3,11 +3,16 @@
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edged.runner.engine.candidates import Logits
+from edged.runner.engine.logprobs import Held
 from edged.runner.engine.text import TextStream
 
 
 class SamplerLike(Protocol):
-    """What a sequence owns and must free."""
+    """What a sequence owns and must free (`edged.runner.sampler.Sampler`)."""
+
+    def choose(self, logits: Logits) -> int | None:
+        """The next token; None when none is possible."""
 
     def close(self) -> None:
         """Free it. Safe to call twice."""
@@ -15,7 +20,11 @@ class SamplerLike(Protocol):
 
 @dataclass(slots=True)
 class Sequence:
-    """A request: its tokens so far and what is left to do. `n_past` of them are in the slot's KV cache."""
+    """An answer to a request: its tokens so far and what is left to do.
+
+    A request for several answers is one sequence with `siblings`: the first computes the prompt, the others
+    copy what it left in the KV cache.
+    """
 
     id: int
     tokens: list[int]  # prompt, then generated
@@ -24,6 +33,10 @@ class Sequence:
     sampler: SamplerLike
     text: TextStream
     has_grammar: bool = False
+    index: int = 0  # among the request's answers
+    siblings: tuple["Sequence", ...] = ()
+    top_logprobs: int | None = None
+    logprobs: Held = field(default_factory=Held)
     n_cached_tokens: int = 0
 
     @property

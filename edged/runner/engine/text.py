@@ -11,7 +11,13 @@ class TextStream:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._stop = tuple(stop)
         self._held = ""
+        self.n_released = 0  # characters handed out
         self.stopped = False
+
+    @property
+    def n_characters(self) -> int:
+        """Whole characters so far, also those held back."""
+        return self.n_released + len(self._held)
 
     def push(self, piece: bytes) -> str:
         """The text that is certain after `piece`; sets `stopped` when a stop string is complete."""
@@ -24,17 +30,22 @@ class TextStream:
             return ""
         self._held += self._decoder.decode(b"", final=True)
         text = self._release()
+        if self.stopped:
+            return text
         rest, self._held = self._held, ""
-        return text if self.stopped else text + rest
+        self.n_released += len(rest)
+        return text + rest
 
     def _release(self) -> str:
         found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
             text, self._held, self.stopped = self._held[: min(found)], "", True
+            self.n_released += len(text)
             return text
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)
         cut = len(self._held) - keep
         text, self._held = self._held[:cut], self._held[cut:]
+        self.n_released += cut
         return text
 
 

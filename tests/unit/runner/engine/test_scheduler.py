@@ -2,6 +2,7 @@
 
 import pytest
 
+from edged.runner.engine.candidates import Logits
 from edged.runner.engine.scheduler import Limits, QueueFull, Row, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
@@ -13,6 +14,9 @@ class FakeSampler:
     def __init__(self) -> None:
         self.closed = 0
 
+    def choose(self, logits: Logits) -> int | None:
+        raise AssertionError(f"the scheduler samples nothing, not from {len(logits)} logits")
+
     def close(self) -> None:
         self.closed += 1
 
@@ -23,10 +27,14 @@ class FakeMemory:
     def __init__(self, *, can_keep: bool = True) -> None:
         self.can_keep = can_keep
         self.asked: list[tuple[int, int]] = []
+        self.copied: list[tuple[int, int]] = []
 
     def keep(self, sequence: int, n_tokens: int) -> int:
         self.asked.append((sequence, n_tokens))
         return n_tokens if self.can_keep else 0
+
+    def copy(self, source: int, target: int) -> None:
+        self.copied.append((source, target))
 
 
 def _sequence(number: int, tokens: list[int], max_tokens: int = 8) -> Sequence:

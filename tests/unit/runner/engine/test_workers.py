@@ -11,6 +11,7 @@ import pytest
 
 from edged.errors import ComputeFailed
 from edged.runner.engine.batch_size import SIZES
+from edged.runner.engine.candidates import Logits
 from edged.runner.engine.embed import EmbedJob, EmbedWorker
 from edged.runner.engine.engine import Engine
 from edged.runner.engine.generate import GenerateWorker
@@ -21,9 +22,16 @@ from edged.runner.engine.text import TextStream
 from edged.runner.protocol import Admitted, Embeddings, FromRunner, Gauges, Rejected, Step, TokenEvent, Warmed
 
 END = 0
+NONE_POSSIBLE = 90
 
 
-class NoSampler:
+class Greedy:
+    """Takes the likeliest token; there is one after which nothing is possible."""
+
+    def choose(self, logits: Logits) -> int | None:
+        token = int(logits.argmax())
+        return None if token == NONE_POSSIBLE else token
+
     def close(self) -> None:
         return None
 
@@ -38,6 +46,7 @@ class CountingDecoder:
     def __init__(self) -> None:
         self.cells: dict[int, list[int]] = {}
         self.outputs: list[int] = []
+        self.copies: list[tuple[int, int]] = []
         self.finite = True
         self.fails = False
         self.interrupted = False
@@ -65,8 +74,15 @@ class CountingDecoder:
             self.outputs += tokens
         return True
 
-    def sample(self, _sampler: Any, index: int) -> int:
-        return self.outputs[index] - 1
+    def copy(self, source: int, target: int) -> None:
+        self.cells[target] = list(self.cells[source])
+        self.copies.append((source, target))
+
+    def logits(self, index: int) -> Logits:
+        row = np.zeros(100, np.float32)
+        row[self.outputs[index] - 1] = 5
+        row[70] = 2
+        return row
 
     def logits_are_finite(self, index: int) -> bool:
         assert index < len(self.outputs)
@@ -95,7 +111,7 @@ def _worker(decoder: CountingDecoder, sent: list[FromRunner], **changes: int) ->
 
 
 def _sequence(number: int, tokens: list[int], max_tokens: int = 50, stop: tuple[str, ...] = ()) -> Sequence:
-    return Sequence(number, list(tokens), len(tokens), max_tokens, NoSampler(), TextStream(stop))
+    return Sequence(number, list(tokens), len(tokens), max_tokens, Greedy(), TextStream(stop))
 
 
 def _finish(worker: GenerateWorker) -> None:
