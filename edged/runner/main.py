@@ -173,7 +173,7 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
     from edged.runner.engine.lease import Lease
     from edged.runner.engine.scheduler import Limits, Scheduler
 
-    lease, send = Lease(start.lease_fd), telling_reads(outbox.send)
+    lease, send = Lease(start.lease_fd, short=start.kind == "embed"), telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:
             raise ModelFileError(

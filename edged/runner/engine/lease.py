@@ -1,62 +1,111 @@
 """The compute lease: one runner computes at a time.
 
 ggml's threads spin at barriers, so two runners that compute at once on the same cores do not share them but
-collapse. A `flock` taken around one step is freed by the kernel when its holder dies; a holder that hangs or
-is stopped keeps it, so nobody waits longer than PATIENCE_S, and others then compute without it.
+collapse. The lease is taken around one step and freed by the kernel when its holder dies; a holder that hangs
+or is stopped keeps it, so nobody waits longer than PATIENCE_S, and others then compute without it.
+
+A lock that is given back goes to whoever asks next, which is mostly the runner that had it. So whoever waits for
+`work` holds another lock meanwhile, behind which everybody else queues: short embedding batches at `first`,
+generators at `later`. A generator that finds `first` taken lets that batch pass and is next itself:
+an embedding waits for one step, a generator for one batch.
 """
 
+import ctypes
 import fcntl
+import mmap
 import os
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from edged.runner.engine.mutex import ROOM_BYTES, Mutex
+
 PATIENCE_S = 20.0  # longer than a step takes on the slowest board
+_SIZE_BYTES = mmap.PAGESIZE
+_MADE = b"made"
 
 
 class Lease:
-    """An exclusive lock that all runners of a daemon share, for one thread; without a descriptor, none."""
+    """An exclusive right that all runners of a daemon share, for one thread; without a descriptor, none.
 
-    def __init__(self, inherited_fd: int | None, patience_s: float = PATIENCE_S) -> None:
-        # flock belongs to the open file description, which an inherited descriptor shares: open it anew
-        self._fd = None if inherited_fd is None else os.open(f"/proc/self/fd/{inherited_fd}", os.O_RDWR)
+    `short` steps, embedding batches, go before others.
+    """
+
+    def __init__(
+        self, inherited_fd: int | None, *, short: bool = False, patience_s: float = PATIENCE_S
+    ) -> None:
+        self._locks = None if inherited_fd is None else _Locks(inherited_fd)
+        self._short = short
         self._patience_s = patience_s
-        self._change = threading.Condition()
-        self._waiting = False  # a thread is inside flock
-        self._wanted = False  # and what it gets is still wanted
+        self._overdue = False  # the holder was waited for already
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Wait for the lease and hold it; says whether it was granted in time."""
-        granted = self._fd is not None and self._take(self._fd)
+        locks = self._locks
+        granted = locks is not None and self._take(locks)
         try:
             yield granted
         finally:
-            if granted and self._fd is not None:
-                fcntl.flock(self._fd, fcntl.LOCK_UN)
+            if granted and locks is not None:
+                locks.work.unlock()
 
-    def _take(self, fd: int) -> bool:
-        if self._waiting:
-            return False  # the holder is overdue: it was waited for already
+    def _take(self, locks: "_Locks") -> bool:
+        deadline_s = time.monotonic() + (0.0 if self._overdue else self._patience_s)
+        take = _take_next if self._short else _take_after_short
+        granted = take(locks, deadline_s)
+        self._overdue = not granted
+        return granted
+
+
+class _Locks:
+    """Three mutexes in the file that all runners share, made by the first of them."""
+
+    def __init__(self, inherited_fd: int) -> None:
+        # flock belongs to the open file description, which an inherited descriptor shares: open it anew
+        fd = os.open(f"/proc/self/fd/{inherited_fd}", os.O_RDWR)
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return self._wait(fd)
-        return True
+            fcntl.flock(fd, fcntl.LOCK_EX)  # while they are made
+            os.ftruncate(fd, _SIZE_BYTES)
+            self._memory = mmap.mmap(fd, _SIZE_BYTES)
+            begin = ctypes.addressof(ctypes.c_char.from_buffer(self._memory))
+            locks = [Mutex(begin + ROOM_BYTES * place) for place in (1, 2, 3)]
+            if self._memory[: len(_MADE)] != _MADE:
+                for lock in locks:
+                    lock.create()
+                self._memory[: len(_MADE)] = _MADE
+        finally:
+            fcntl.flock(fd, fcntl.LOCK_UN)  # the map keeps a copy of the descriptor, and with it the lock
+            os.close(fd)
+        self.work, self.first, self.later = locks
 
-    def _wait(self, fd: int) -> bool:
-        """flock itself cannot be told when to give up, so a thread waits in it."""
-        self._waiting = self._wanted = True
-        threading.Thread(target=self._block, args=(fd,), name="lease", daemon=True).start()
-        with self._change:
-            self._change.wait_for(lambda: not self._waiting, self._patience_s)
-            self._wanted = False
-            return not self._waiting
 
-    def _block(self, fd: int) -> None:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        with self._change:
-            self._waiting = False
-            if not self._wanted:
-                fcntl.flock(fd, fcntl.LOCK_UN)
-            self._change.notify_all()
+def _take_next(locks: _Locks, deadline_s: float) -> bool:
+    if not locks.first.lock(deadline_s):
+        return False
+    try:
+        return locks.work.lock(deadline_s)
+    finally:
+        locks.first.unlock()
+
+
+def _take_after_short(locks: _Locks, deadline_s: float) -> bool:
+    if not locks.later.lock(deadline_s):
+        return False
+    try:
+        if _is_free(locks.first):
+            if not locks.work.lock(deadline_s):
+                return False
+            if _is_free(locks.first):
+                return True
+            locks.work.unlock()
+        return _take_next(locks, deadline_s)
+    finally:
+        locks.later.unlock()
+
+
+def _is_free(lock: Mutex) -> bool:
+    free = lock.try_lock()
+    if free:
+        lock.unlock()
+    return free
