@@ -138,3 +138,5 @@ def error_of(rejected: protocol.Rejected) -> EdgedError:
     if rejected.kind == "full":
         return Overloaded(rejected.message, rejected.retry_after_s)
     return RunnerFailed(rejected.message)
+    if rejected.kind == "late":
+        return Unavailable(rejected.message, rejected.retry_after_s)

@@ -1,5 +1,7 @@
 """The daemon's requests as jobs for the engine: tokenised and checked against the model, or rejected."""
 
+import math
+import time
 from collections.abc import Sequence as SequenceOf
 
 import msgspec
@@ -77,6 +79,7 @@ class Intake:
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
             index=index,
+            deadline_s=math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s,
             top_logprobs=request.top_logprobs,
         )
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from edged.runner.model import Context, Model
 
 _OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
+_FIRST_CHUNK_TOKENS = 64  # of a prompt beside answers, until it is known how long that takes
 
 
 class Loaded:
@@ -173,6 +174,7 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
     from edged.runner.engine.lease import Lease
     from edged.runner.engine.scheduler import Limits, Scheduler
 
+    from edged.runner.engine.pace import Pace
     lease, send = Lease(start.lease_fd, short=start.kind == "embed"), telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:
@@ -183,11 +185,11 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
-        prefill_beside_decode=min(128, start.n_batch),
         max_queue_requests=start.max_queue_requests,
         max_queue_tokens=start.max_queue_tokens,
     )
-    return GenerateWorker(Scheduler(limits, context), context, model.vocabulary, lease, send)
+    pace = Pace(start.step_s, min(_FIRST_CHUNK_TOKENS, start.n_batch))
+    return GenerateWorker(Scheduler(limits, context, pace), context, model.vocabulary, lease, send)
 
 
 def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:

@@ -108,6 +108,9 @@ class Model:
         self.vocabulary = Vocabulary(self._model)
         self.n_embd: int = llama.llama_model_n_embd_out(self._model)
         self.n_ctx_train: int = llama.llama_model_n_ctx_train(self._model)
+        self.is_recurrent = bool(
+            llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
+        )
         self.n_swa: int = llama.llama_model_n_swa(self._model)
         template = llama.llama_model_chat_template(self._model, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
@@ -148,7 +151,7 @@ class Context:
                 " (lower n_ctx or n_seq_max; its messages are in the log)"
             )
         self._memory = llama.llama_get_memory(self._context)
-        self._n_swa = model.n_swa
+        self._n_swa, self._is_recurrent = model.n_swa, model.is_recurrent
         self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
         self._batch = _Batch(start.n_batch, all_outputs=not generate)
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
@@ -189,16 +192,25 @@ class Context:
     def keep(self, sequence: int, n_tokens: int) -> int:
         """Drop a sequence's KV cells from position `n_tokens` on; returns how many could be kept (or 0).
 
-        Sliding-window layers no longer hold old cells, and recurrent states cannot be cut: then all go.
+        Where not all cells are there that are needed to continue, all go.
         """
         if self._memory is None:
             return 0
-        oldest = llama.llama_memory_seq_pos_min(self._memory, sequence)
-        in_window = oldest <= max(0, n_tokens - self._n_swa) if self._n_swa else True
-        if n_tokens and in_window and llama.llama_memory_seq_rm(self._memory, sequence, n_tokens, -1):
+        there = n_tokens > 0 and self.holds(sequence, n_tokens)
+        if there and llama.llama_memory_seq_rm(self._memory, sequence, n_tokens, -1):
             return n_tokens
         llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return 0
+
+    def holds(self, sequence: int, n_tokens: int) -> bool:
+        """Whether a sequence can be continued after its first `n_tokens`.
+
+        Sliding-window layers no longer hold old cells, and recurrent states cannot be cut.
+        """
+        if self._is_recurrent:
+            return bool(llama.llama_memory_seq_pos_max(self._memory, sequence) == n_tokens - 1)
+        oldest = llama.llama_memory_seq_pos_min(self._memory, sequence)
+        return not self._n_swa or bool(0 <= oldest <= max(0, n_tokens - self._n_swa))
 
     def clear(self) -> None:
         """Forget every sequence."""

@@ -54,6 +54,10 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     mlock_bytes: int
     max_queue_tokens: int
     max_queue_requests: int
+    step_s: float = 0.1  # a step that also computes prompts, while answers are under way
+    prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
+    prefix_bytes: int = 0
+    storage_bytes_per_s: float | None = None
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
 
 
@@ -95,6 +99,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     sampling: Sampling = Sampling()
     max_tokens: int | None = None  # None: as many as the context holds
     stop: tuple[str, ...] = ()
+    timeout_s: Seconds | None = None  # from now; nothing is computed for it after that
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
 
@@ -166,10 +171,12 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 
 
 class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
-    """This request cannot be served: `invalid` as it is, or the queue is `full`, or computing `failed`."""
+    """This request cannot be served: `invalid` as it is, the queue is `full`, its deadline passed there
+    (`late`), or computing `failed`.
+    """
 
     id: int
-    kind: Literal["invalid", "full", "failed"]
+    kind: Literal["invalid", "full", "late", "failed"]
     message: str
     param: str | None = None
     retry_after_s: Seconds = 1.0

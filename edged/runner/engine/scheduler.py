@@ -1,14 +1,19 @@
 """Which tokens go into the next batch. Never touches the model; the engine runs what this decides.
 
-Decoding sequences come first, one token each; what is left of the batch goes to prompts in the order of
-arrival, in chunks, so that a long prompt cannot hold up those who already receive their answers.
+Decoding sequences come first, one token each; then prompts, in chunks that keep the step within its bound,
+so that a long prompt cannot hold up those who already receive their answers. The prompt with least left comes
+first, and each counts as shorter by what others were given meanwhile: short ones pass long ones, but none
+waits for more than its own length.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from collections.abc import Sequence as SequenceOf
 from dataclasses import dataclass
 from typing import Protocol
 
+from edged.runner.engine.pace import Pace
+from edged.runner.engine.prefix import common_length, leader_of, place
 from edged.runner.engine.sequence import Sequence, Slot
 
 
@@ -18,8 +23,21 @@ class KvMemory(Protocol):
     def keep(self, sequence: int, n_tokens: int) -> int:
         """Drop a slot's cells from position `n_tokens` on; returns how many could be kept."""
 
+    def holds(self, sequence: int, n_tokens: int) -> bool:
+        """Whether the slot still has all cells that a prompt needs which continues after `n_tokens`."""
+
     def copy(self, source: int, target: int) -> None:
         """Make all cells of slot `target` those of slot `source`."""
+
+
+class Shelf(Protocol):
+    """Prefixes that outlived the process that computed them."""
+
+    def restore(self, slot: int, tokens: list[int], n_there: int) -> list[int] | None:
+        """Fill the slot's cells where that is quicker than computing what `n_there` lacks of `tokens`.
+
+        Returns the tokens that the cells hold now, or None: nothing was touched.
+        """
 
 
 class QueueFull(Exception):
@@ -43,21 +61,28 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`prefill_beside_decode` bounds how long a decoding sequence waits for others' prompts in one step."""
+    """How many sequences and tokens are worked on at once, and how many may wait."""
 
     n_slots: int
     n_batch: int
-    prefill_beside_decode: int
     max_queue_requests: int
     max_queue_tokens: int
+
+
+_FIRST_GUESS_ANSWER_TOKENS = 128.0
 
 
 class Scheduler:
     """Slots and the queue in front of them."""
 
-    def __init__(self, limits: Limits, memory: KvMemory) -> None:
+    def __init__(self, limits: Limits, memory: KvMemory, pace: Pace, shelf: Shelf | None = None) -> None:
         self._limits = limits
         self._memory = memory
+        self._pace = pace
+        self._shelf = shelf
+        self._admissions = 0
+        self._mean_answer_tokens = _FIRST_GUESS_ANSWER_TOKENS
+        self.caught_up: list[Sequence] = []  # whose n_cached_tokens has grown in the last `schedule`
         self.slots = [Slot(index) for index in range(limits.n_slots)]
         self.waiting: deque[Sequence] = deque()
 
@@ -76,6 +101,19 @@ class Scheduler:
         """Nothing runs and nothing waits."""
         return not self.waiting and not self.running
 
+    @property
+    def work_s(self) -> float | None:
+        """How long everything takes that runs and waits; None while no pace is known."""
+        sequences = [slot.sequence for slot in self.running if slot.sequence] + list(self.waiting)
+        cached = sum(
+            min(len(slot.cached), slot.sequence.n_prompt_tokens) for slot in self.running if slot.sequence
+        )
+        answers = sum(
+            max(0.0, min(each.max_tokens, self._mean_answer_tokens) - each.n_generated) for each in sequences
+        )
+        prompts = sum(each.n_prompt_tokens for each in sequences) - cached
+        return self._pace.work_s(prompts, answers, len(self.slots))
+
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence and its siblings, beyond those that free slots are about to take.
 
@@ -89,54 +127,120 @@ class Scheduler:
             raise QueueFull(len(self.waiting), tokens)
         self.waiting.extend(group)
 
+    def drop_late(self, now_s: float) -> list[Sequence]:
+        """Take those out of the queue whose deadline has passed: nobody waits for their answers any more."""
+        late = [sequence for sequence in self.waiting if sequence.deadline_s <= now_s]
+        for sequence in late:
+            self.waiting.remove(sequence)
+            sequence.sampler.close()
+        return late
+
     def admit(self) -> Iterator[Sequence]:
-        """Give free slots to waiting sequences; each goes where most of its prompt is already cached."""
-        while self.waiting and (free := [slot for slot in self.slots if not slot.sequence]):
+        """Give free slots to waiting sequences; each goes where most of its prompt need not be computed."""
+        restorable = True
+        while self.waiting and len(self.running) < len(self.slots):
             sequence = self.waiting.popleft()
-            # of equal prefixes, the slot with least to lose
-            slot = max(free, key=lambda slot: (slot.common_prefix(sequence.tokens), -len(slot.cached)))
-            kept = self._memory.keep(slot.index, slot.common_prefix(sequence.tokens))
-            slot.cached = sequence.tokens[:kept]
-            slot.sequence = sequence
-            sequence.n_cached_tokens = kept
+            self._admissions += 1
+            shared = [self._shared(slot, sequence.tokens) for slot in self.slots]
+            placement = place(self.slots, shared, self._admissions)
+            slot = placement.slot
+            slot.sequence, slot.passed_over, slot.used_at = sequence, 0, self._admissions
+            # llama.cpp copies when it next computes: until then nothing else may write to those cells
+            if not (restorable and self._restored(slot, placement.n_tokens)):
+                self._take(slot, placement.source or slot, placement.n_tokens)
+                restorable = restorable and placement.source is None
+            sequence.n_cached_tokens = len(slot.cached)
             yield sequence
+
+    def _shared(self, slot: Slot, tokens: list[int]) -> int:
+        """How much of a prompt the slot can give; at least one token is left to compute."""
+        common = min(common_length(slot.cached, tokens), len(tokens) - 1)
+        return common if common and self._memory.holds(slot.index, common) else 0
+
+    def _take(self, slot: Slot, source: Slot, n_tokens: int) -> None:
+        """Make the first `n_tokens` of its sequence what the slot holds."""
+        assert slot.sequence is not None
+        if source is not slot:
+            self._memory.copy(source.index, slot.index)
+            source.reused = max(source.reused, n_tokens)
+        kept = self._memory.keep(slot.index, n_tokens)
+        slot.cached = slot.sequence.tokens[:kept]
+        slot.reused = kept
+
+    def _restored(self, slot: Slot, n_there: int) -> bool:
+        if self._shelf is None or slot.sequence is None:
+            return False
+        tokens = self._shelf.restore(slot.index, slot.sequence.tokens, n_there)
+        if tokens is None:
+            return False
+        slot.cached = tokens
+        self._take(slot, slot, self._shared(slot, slot.sequence.tokens))
+        return True
 
     def schedule(self) -> list[Row]:
         """The next batch: at most n_batch tokens."""
+        waits = self._follow()
         rows: list[Row] = []
-        prefilling: list[tuple[Slot, Sequence]] = []
+        prompts: list[Slot] = []
         for slot in self.slots:
             if slot.sequence and len(slot.cached) == len(slot.sequence.tokens) - 1:
                 rows.append(Row(slot, len(slot.cached), slot.sequence.tokens[-1:], True))
             elif slot.sequence:
-                prefilling.append((slot, slot.sequence))
+                prompts.append(slot)
         room = self._limits.n_batch - len(rows)
         if rows:
-            room = min(room, self._limits.prefill_beside_decode)
-        for slot, sequence in sorted(prefilling, key=lambda pair: pair[1].id):
-            first = len(slot.cached)
-            tokens = sequence.tokens[first : first + room]
-            if tokens:
-                rows.append(Row(slot, first, tokens, first + len(tokens) == len(sequence.tokens)))
-                room -= len(tokens)
-        return rows
+            room = min(room, self._pace.chunk_tokens)
+        chunks = _chunks(sorted(prompts, key=_rank), waits, room)
+        given = sum(len(row.tokens) for row in chunks)
+        for slot in prompts:
+            slot.passed_over += given - sum(len(row.tokens) for row in chunks if row.slot is slot)
+        return rows + chunks
 
-    def computed(self, rows: Iterable[Row]) -> None:
-        """The rows' tokens are in the KV cache now."""
+    def _follow(self) -> dict[int, tuple[Slot, int]]:
+        """Copy what others have computed by now; tells who still waits for whom, and for how many tokens."""
+        waits: dict[int, tuple[Slot, int]] = {}
+        self.caught_up.clear()
+        running = self.running
+        for slot in running:
+            sequence = slot.sequence
+            if sequence is None or len(slot.cached) >= sequence.n_prompt_tokens - 1:
+                continue
+            leader = leader_of(slot, running)
+            if leader and len(leader[0].cached) < leader[1]:
+                waits[slot.index] = leader
+            elif leader and self._memory.holds(leader[0].index, leader[1]):
+                computed = len(slot.cached)
+                self._take(slot, *leader)
+                sequence.n_cached_tokens += max(0, len(slot.cached) - computed)
+                self.caught_up.append(sequence)
+        return waits
+
+    def computed(self, rows: SequenceOf[Row], elapsed_s: float) -> None:
+        """The rows' tokens are in the KV cache now; that took `elapsed_s`."""
         for row in rows:
             row.slot.cached += row.tokens
+        n_decoding = sum(len(row.tokens) == 1 for row in rows)
+        self._pace.measured(n_decoding, sum(len(row.tokens) for row in rows) - n_decoding, elapsed_s)
+
+    def interrupted(self, row: Row) -> None:
+        """Release the row's slot and drop its cells: which of them were written is not known."""
+        self.release(row.slot)
+        kept = self._memory.keep(row.slot.index, row.first)
+        row.slot.cached = row.slot.cached[:kept]
+        row.slot.reused = min(row.slot.reused, kept)
 
     def release(self, slot: Slot) -> None:
         """The slot's sequence is over; its cells stay for a later prompt that begins alike."""
         if slot.sequence:
             slot.sequence.sampler.close()
+            self._mean_answer_tokens += 0.1 * (slot.sequence.n_generated - self._mean_answer_tokens)
         slot.sequence = None
 
     def reset(self, slot: Slot) -> None:
         """Release the slot and drop its cells: what they hold is not known."""
         self.release(slot)
         self._memory.keep(slot.index, 0)
-        slot.cached = []
+        slot.cached, slot.reused = [], 0
 
     def cancel(self, request: int) -> None:
         """Drop a sequence wherever it is. Unknown ids are those that have just finished: nothing to do."""
@@ -146,3 +250,27 @@ class Scheduler:
         for sequence in [sequence for sequence in self.waiting if sequence.id == request]:
             self.waiting.remove(sequence)
             sequence.sampler.close()
+
+
+def _rank(slot: Slot) -> tuple[int, int]:
+    """Prompts with least left to compute first; what others were given meanwhile counts as computed."""
+    assert slot.sequence is not None
+    return len(slot.sequence.tokens) - len(slot.cached) - slot.passed_over, slot.sequence.id
+
+
+def _chunks(prompts: list[Slot], waits: dict[int, tuple[Slot, int]], room: int) -> list[Row]:
+    """Pieces of prompts, at most `room` tokens. Who waits for another passes its place on to that one.
+
+    A piece ends where others want to copy: windows and recurrent states cannot be cut back to there later.
+    """
+    rows: dict[int, Row] = {}
+    for slot in prompts:
+        while slot.index in waits:
+            slot = waits[slot.index][0]
+        if slot.sequence is None or slot.index in rows or room <= 0:
+            continue
+        first, all_tokens = len(slot.cached), slot.sequence.tokens
+        end = min([len(all_tokens), first + room, *(n for leader, n in waits.values() if leader is slot)])
+        rows[slot.index] = Row(slot, first, all_tokens[first:end], end == len(all_tokens))
+        room -= end - first
+    return list(rows.values())

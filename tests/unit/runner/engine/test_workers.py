@@ -16,6 +16,7 @@ from edged.runner.engine.embed import EmbedJob, EmbedWorker
 from edged.runner.engine.engine import Engine
 from edged.runner.engine.generate import GenerateWorker
 from edged.runner.engine.lease import Lease
+from edged.runner.engine.pace import Pace
 from edged.runner.engine.scheduler import Limits, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
@@ -74,6 +75,9 @@ class CountingDecoder:
             self.outputs += tokens
         return True
 
+    def holds(self, sequence: int, n_tokens: int) -> bool:
+        return len(self.cells.get(sequence, [])) >= n_tokens
+
     def copy(self, source: int, target: int) -> None:
         self.cells[target] = list(self.cells[source])
         self.copies.append((source, target))
@@ -104,9 +108,8 @@ class Letters:
 
 
 def _worker(decoder: CountingDecoder, sent: list[FromRunner], **changes: int) -> GenerateWorker:
-    limits = {"n_slots": 2, "n_batch": 8, "prefill_beside_decode": 4, "max_queue_requests": 2}
-    limits |= {"max_queue_tokens": 100} | changes
-    scheduler = Scheduler(Limits(**limits), decoder)
+    limits = {"n_slots": 2, "n_batch": 8, "max_queue_requests": 2, "max_queue_tokens": 100} | changes
+    scheduler = Scheduler(Limits(**limits), decoder, Pace(0.1, 4))
     return GenerateWorker(scheduler, decoder, Letters(), Lease(None), sent.append)
 
 
@@ -316,7 +319,7 @@ def test_cancel_interrupts_a_computation_that_serves_nobody_else() -> None:
     running.engine.warm(9)
     running.wait_for(Warmed)
     running.engine.stop()
-    assert running.decoder.cells[0] == []
+    assert running.decoder.cells[0] in ([], [5])  # whole steps only
 
 
 def test_an_interrupted_warm_up_looks_at_no_results() -> None:
@@ -346,7 +349,7 @@ def test_an_interruption_ends_with_its_step() -> None:
     decoder = UntilInterrupted()
     answers: queue.SimpleQueue[FromRunner] = queue.SimpleQueue()
     worker = GenerateWorker(
-        Scheduler(Limits(1, 8, 4, 2, 100), decoder), decoder, Letters(), Lease(None), answers.put
+        Scheduler(Limits(1, 8, 2, 100), decoder, Pace(0.1, 4)), decoder, Letters(), Lease(None), answers.put
     )
     engine = Engine(worker, decoder.flag, answers.put)
     engine.start()
