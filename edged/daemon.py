@@ -10,6 +10,7 @@ from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.record import Record
+from edged.lifecycle.repack_gain import GainMeter
 from edged.service.bind import bind
 from edged.service.journal import configure
 from edged.service.notify import notify
@@ -31,15 +32,17 @@ def run(config: Config) -> None:
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
         pool = None
+        meter = GainMeter(record.repack_gain)
         try:
-            pool = _start(config, server, record)
+            pool = _start(config, server, record, meter)
             log.info("%s: shutting down", signals.wait_for_stop().name)
         finally:
+            meter.close()
             _stop(config, server, pool)
             record.close()
 
 
-def _start(config: Config, server: Server, record: Record) -> Pool:
+def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def plan(memory: MemoryFacts) -> Planned:
@@ -47,8 +50,13 @@ def _start(config: Config, server: Server, record: Record) -> Pool:
         record.planned_on(planned.snapshot)
         return planned
 
+    def started() -> None:
+        notify(ready=True, status="serving")
+        meter.begin(pool.repack_work())
+
     pool = Pool(config, plan, record)
     try:
+        pool.when_wanted = meter.interrupt
         pool.start()
         from edged.api.app import create_app
         from edged.telemetry.metrics import Metrics
@@ -57,7 +65,7 @@ def _start(config: Config, server: Server, record: Record) -> Pool:
         metrics.watch(pool.statuses)
         record.count_with(metrics)
         server.set_app(create_app(pool, config, metrics))
-        pool.when_started(lambda: notify(ready=True, status="serving"))
+        pool.when_started(started)
     except BaseException:
         pool.close()
         raise

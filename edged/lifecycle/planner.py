@@ -14,9 +14,12 @@ from edged.hw.probe import probe
 from edged.hw.residency import Run
 from edged.hw.snapshot import HardwareSnapshot, MemoryFacts
 from edged.lifecycle.process import lazy_map_library
+from edged.lifecycle.repack_gain import llama_build
 from edged.policy.plan import plan
+from edged.policy.repacking import not_measured
 from edged.policy.settings import kind_of
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
+from edged.store import receipt
 
 _LAZY_PROBE_BYTES = 8 << 20
 _SMALLEST = ContextSettings(n_ctx=1, n_seq_max=1, n_ubatch=1)
@@ -28,6 +31,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: HardwareSnapshot
     plans: tuple[LoadPlan, ...]
     problems: Mapping[str, str]
+    repack_gains_wanted: Mapping[str, str] = {}  # types of weights to measure, by the keys of their gains
 
 
 def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None = None) -> Planned:
@@ -39,9 +43,17 @@ def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None =
     wanted = {model.path: _wanted(model) for model in inputs}
     snapshot = probe([str(model_path(config, model)) for model in config.models], wanted, memory=memory)
     settings = PlanSettings(
-        memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
+        memory=config.memory,
+        loading=config.loading,
+        lazy_available=lazy_map_library() is not None,
+        llama_build=llama_build(),
     )
-    return Planned(snapshot=snapshot, plans=plan(snapshot, inputs, settings, measured), problems=problems)
+    return Planned(
+        snapshot=snapshot,
+        plans=plan(snapshot, inputs, settings, measured),
+        problems=problems,
+        repack_gains_wanted=not_measured(inputs, snapshot.cpu, settings.llama_build, measured),
+    )
 
 
 def _wanted(model: ModelInput) -> list[Run]:
@@ -58,7 +70,9 @@ def _inputs(config: Config) -> tuple[list[ModelInput], dict[str, str]]:
         try:
             header = read_header(path)
             footprint(header, _SMALLEST)  # a file that makes no sense must not spoil the others' plans
-            inputs.append(ModelInput(id=model, model=settings, header=header))
+            known = receipt.read(path)
+            reason = known.weights_reason if known else None
+            inputs.append(ModelInput(id=model, model=settings, header=header, weights_reason=reason))
         except ModelFileError as error:
             missing = "" if path.exists() else f"; fetch it with `edged pull {model}`"
             problems[model] = f"{error}{missing}"

@@ -13,6 +13,7 @@ from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.planner import Planned
+from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.spares import Spares, how_many
 from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision
@@ -36,12 +37,14 @@ class Pool:
         self._handles: dict[str, RunnerHandle] = {}
         self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
         self._when_started: Callable[[], None] | None = None
+        self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
         memory = memory_facts()
         self._spares = Spares(self._how_many_spares(memory), self._lease_fd)
         try:
             planned = planner(memory)
             self.snapshot = planned.snapshot
+            self._repack_gains_wanted = planned.repack_gains_wanted
             for model in config.models:
                 self._adopt(model, planned)
         except BaseException:
@@ -74,6 +77,25 @@ class Pool:
         """The models to be loaded at start that do not answer yet (or never will: see their reason)."""
         return tuple(status for status in self.statuses() if status.load_at_start and status.state != "ready")
 
+    def repack_work(self) -> Work:
+        """What to measure of repacking when nothing else happens."""
+        return Work(
+            weight_types=self._repack_gains_wanted,
+            n_threads=max((plan.n_threads for plan in self.plans), default=1),
+            lease_fd=self._lease_fd,
+            is_idle=self._is_idle,
+        )
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is being loaded, read or computed."""
+        return not any(
+            each.state in ("loading", "unloading")
+            or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
+            or each.busy_slots
+            or each.queued_requests
+            for each in self.statuses()
+        )
+
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Every model's status, in the order of the configuration."""
         return tuple(self.status(model) for model in self._config.models)
@@ -101,6 +123,7 @@ class Pool:
         """
         handle = self._handle(model)
         self._check_open()
+        self.when_wanted()
         self._check_room(handle)
         handle.ensure_ready(wait_s)
         return handle
@@ -112,6 +135,7 @@ class Pool:
         """
         self._check_known(model)
         self._check_open()
+        self.when_wanted()
         with self._replanning:
             if model not in self._handles:
                 self._adopt(model, self._planner(memory_facts()))

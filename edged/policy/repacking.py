@@ -17,7 +17,8 @@ import msgspec
 from edged.gguf.header import GgufHeader, TensorInfo
 from edged.gguf.repack import repacked_tensors
 from edged.hw.snapshot import CpuFacts
-from edged.policy.types import Kind, Measured, RepackGain
+from edged.policy.settings import kind_of
+from edged.policy.types import Kind, Measured, ModelInput, RepackGain
 
 # A typical request, in tokens: a question with some context; a paragraph to embed.
 PROMPT_TOKENS: Mapping[Kind, int] = {"generate": 256, "embed": 64}
@@ -84,6 +85,20 @@ def repacking_of(
         types=tuple((name, gains[name].prompt_ratio) for name in kept),
         not_measured=tuple(name for name, gain in kept.items() if gain is None),
     )
+
+
+def not_measured(
+    models: Iterable[ModelInput], cpu: CpuFacts, llama_build: str, measured: Measured
+) -> dict[str, str]:
+    """The types of weights whose gain would decide something here and is not known, by their keys."""
+    wanted = (
+        each
+        for each in models
+        if each.model.repack == "auto" and each.model.strategy not in ("lazy", "stream")
+    )
+    found = (repacking_of(each.header, kind_of(each), cpu, llama_build, measured) for each in wanted)
+    names = {name: None for repacking in found if repacking is not None for name in repacking.not_measured}
+    return {key_of(cpu, llama_build, name): name for name in names}
 
 
 def _default(weight_type: str, cpu: CpuFacts) -> RepackGain:

@@ -155,7 +155,8 @@ def _started_s(
     crowding = max(1.0, company.n_loading / cores)
     if spawn_s is None:
         spawn_s = SPAWN_S * crowding + (DAEMON_S if cores <= company.n_loading else 0.0)
-    load_s = times.load_s
+    # A load with repacking that something held up must not be held against repacking alone.
+    load_s = times.load_s if times.load_s is not None else times.load_repacked_s
     if load_s is None:
         load_s = model.header.n_vocab * VOCABULARY_S_PER_TOKEN * crowding
     if level.settings.repack:

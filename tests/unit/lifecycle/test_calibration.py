@@ -128,11 +128,10 @@ def test_a_runner_that_was_swapped_out_or_pins_copies_tells_nothing_of_memory(pa
 
 def test_what_repacking_gains_is_kept_and_bounded(path: Path) -> None:
     calibration = Calibration.load(path)
-    for number, gain in enumerate(gains(machine().cpu, Q4_K=2.0).values()):
-        for _ in range(2):
-            calibration.record_repack_gain(f"a{number}", gain)
+    (gain,) = gains(machine().cpu, Q4_K=2.0).values()
+    calibration.record_repack_gain("a", gain)
     calibration.save()
-    assert Calibration.load(path).measured().repack_gains == {"a0": gain}
+    assert Calibration.load(path).measured().repack_gains == {"a": gain}
     for number in range(2 * MAX_REPACK_GAINS):
         calibration.record_repack_gain(f"b{number}", gain)
     kept = list(calibration.measured().repack_gains)

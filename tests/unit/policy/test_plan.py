@@ -432,3 +432,9 @@ def test_a_warm_up_that_delays_the_first_answer_is_left_out() -> None:
         assert found.strategy == strategy
         assert ("put off an early request's answer" in said(found)) == (strategy == "stream")
         assert "more than loading.start_budget" not in said(found)
+
+
+def test_a_load_with_repacking_that_was_held_up_is_not_held_against_repacking() -> None:
+    times = LoadTimes(load_repacked_s=5.0)  # without it, none was measured
+    measured = Measured(repack_gains=_GAINS, models={"/models/gemma.gguf": times})
+    assert plan_one(machine(cached_share=1.0), model("gemma"), measured=measured).repack
