@@ -135,7 +135,7 @@ class RunnerHandle:
 
     def generate(self, request: protocol.Generate) -> Generation:
         """Submit a generation. Raises Unavailable or RunnerFailed when no runner takes it."""
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
+        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
         return Generation(pending, lambda: self._cancel(pending))
 
     def embed(
@@ -159,14 +159,16 @@ class RunnerHandle:
         finally:
             self._cancel(pending)
 
-    def _submit(self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup]) -> Pending:
+    def _submit(
+        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
+    ) -> Pending:
         with self._changed:
             process = self._process
             if process is None or self._board.status.state != "ready":
                 raise Unavailable(why_not_ready(self._board.status), 1.0)
             if self._board.status.measured_first_answer_s is None and not self._in_flight:
                 self._board.clock.asked()
-            pending = self._in_flight.begin()
+            pending = self._in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))
         except BaseException:

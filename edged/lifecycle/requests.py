@@ -16,8 +16,10 @@ _CHECK_EVERY_S = 0.25
 class Pending:
     """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
 
-    def __init__(self, request: int) -> None:
+    def __init__(self, request: int, n_answers: int) -> None:
         self.request = request
+        self.n_answers = n_answers
+        self.n_left = n_answers
         self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
 
     def put(self, answer: Answer | EdgedError) -> None:
@@ -76,11 +78,11 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def begin(self) -> Pending:
-        """A new request."""
+    def begin(self, n_answers: int = 1) -> Pending:
+        """A new request; it is over when so many answers have ended."""
         with self._lock:
             self._last += 1
-            self._pending[self._last] = pending = Pending(self._last)
+            self._pending[self._last] = pending = Pending(self._last, n_answers)
             return pending
 
     def forget(self, pending: Pending) -> bool:
@@ -91,7 +93,11 @@ class InFlight:
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
         """Pass an answer on, unless nobody waits for it any more."""
         with self._lock:
-            pending = self._pending.pop(request, None) if last else self._pending.get(request)
+            pending = self._pending.get(request)
+            if pending is not None and last:
+                pending.n_left -= 1
+                if pending.n_left <= 0 or isinstance(answer, EdgedError):
+                    del self._pending[request]
         if pending is not None:
             pending.put(answer)
 
@@ -104,13 +110,19 @@ class InFlight:
 
 
 class Generation:
-    """A generation request: its own tokens, one after the other, and a way to give up."""
+    """A generation request: the tokens of its answers, one after the other, and a way to give up."""
 
     def __init__(self, pending: Pending, cancel: Callable[[], None]) -> None:
         self._pending = pending
         self._cancel = cancel
         self.n_prompt_tokens: int | None = None
         self.n_cached_tokens: int | None = None
+        self._unfinished = set(range(pending.n_answers))
+
+    @property
+    def finished(self) -> bool:
+        """Whether every answer has come to its end."""
+        return not self._unfinished
 
     def poll(self, wait_s: float) -> protocol.TokenEvent | None:
         """The next token, or None when there is none for `wait_s` or it has just been admitted.
@@ -124,6 +136,11 @@ class Generation:
             return None
         if answer is not None and not isinstance(answer, protocol.TokenEvent):
             raise RunnerFailed("the runner answered a generation with something else")
+        if answer is not None:
+            if answer.index not in self._unfinished:
+                raise RunnerFailed("the runner continued an answer that has ended, or was not asked for")
+            if answer.finish_reason:
+                self._unfinished.remove(answer.index)
         return answer
 
     def cancel(self) -> None:
@@ -138,5 +155,3 @@ def error_of(rejected: protocol.Rejected) -> EdgedError:
     if rejected.kind == "full":
         return Overloaded(rejected.message, rejected.retry_after_s)
     return RunnerFailed(rejected.message)
-    if rejected.kind == "late":
-        return Unavailable(rejected.message, rejected.retry_after_s)

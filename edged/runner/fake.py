@@ -18,14 +18,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from edged.runner import protocol
-from edged.runner.engine.text import TextStream
+from edged.runner.engine.text import HeldLogprobs, TextStream
 
 N_VOCAB = 32_000
 EXIT_CRASHED = 70
@@ -69,6 +69,13 @@ def unit_vector(length: int, n_embd: int) -> list[float]:
     return [length / norm] + [1 / norm] * (n_embd - 1)
 
 
+def logprob(piece: bytes, position: int, n_top: int) -> protocol.TokenLogprob:
+    """The log probability of a word: less by an eighth with each one before it, and by one with each rank."""
+    best = -position / 8
+    others = tuple((b" other%d" % rank, best - rank) for rank in range(1, n_top))
+    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top])
+
+
 @dataclass(slots=True)
 class _Job:
     """A generation request on its way."""
@@ -77,6 +84,8 @@ class _Job:
     words: list[str]
     n_prompt_tokens: int
     text: TextStream
+    index: int = 0
+    logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
     n_generated: int = 0
 
 
@@ -189,7 +198,10 @@ class FakeRunner:
                     self._send(problem)
                 elif isinstance(frame, protocol.Generate):
                     words, n_prompt_tokens = _prompt(frame)
-                    self._waiting.append(_Job(frame, words, n_prompt_tokens, TextStream(frame.stop)))
+                    self._waiting.extend(
+                        _Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
+                        for index in range(frame.n)
+                    )
                 else:
                     self._embed(frame, start, knobs)
 
@@ -202,6 +214,10 @@ class FakeRunner:
         if knobs.fails:
             return protocol.Rejected(id=frame.id, kind="failed", message="computing failed")
         if isinstance(frame, protocol.Generate):
+            places = (knobs.slots or start.n_seq_max) + start.max_queue_requests
+            if frame.n > places:
+                message = f"n: {frame.n} answers are too many; slots and queue hold {places}"
+                return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="n")
             if frame.messages is not None and not knobs.chat:
                 message = "messages: the model has no chat template; use /v1/completions"
                 return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
@@ -237,7 +253,8 @@ class FakeRunner:
 
     def _admit(self, job: _Job) -> None:
         self._running.append(job)
-        self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
+        if not job.index:
+            self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
 
     def _step(self, knobs: Knobs) -> None:
         self._n_steps += 1
@@ -300,15 +317,23 @@ def _next_event(job: _Job) -> protocol.TokenEvent:
     """One more token of a job: a word, or the end."""
     request, words = job.request, job.words
     if not words or (job.n_generated >= len(words) and not request.sampling.ignore_eos):
-        return protocol.TokenEvent(request.id, job.text.finish(), job.n_generated, "stop")
+        return _said(job, job.text.finish(), "stop")
     word = words[job.n_generated % len(words)]
-    text = job.text.push((" " + word if job.n_generated else word).encode())
+    piece = (" " + word if job.n_generated else word).encode()
+    if request.top_logprobs is not None:
+        job.logprobs.add(job.text.n_characters, logprob(piece, job.n_generated, request.top_logprobs))
+    text = job.text.push(piece)
     job.n_generated += 1
     if job.text.stopped:
-        return protocol.TokenEvent(request.id, text, job.n_generated, "stop")
+        return _said(job, text, "stop")
     if request.max_tokens is not None and job.n_generated >= request.max_tokens:
-        return protocol.TokenEvent(request.id, text + job.text.finish(), job.n_generated, "length")
-    return protocol.TokenEvent(request.id, text, job.n_generated)
+        return _said(job, text + job.text.finish(), "length")
+    return _said(job, text, None)
+
+
+def _said(job: _Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
+    entries = job.logprobs.release(job.text, ended=reason is not None)
+    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
 
 
 def _too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Rejected | None:

@@ -8,7 +8,8 @@ from flask import Blueprint, Response, request
 from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.errors import Unsupported
 from edged.api.openai.generation import Run, Style, take_stream
-from edged.api.openai.sampling import take_length, take_sampling
+from edged.api.openai.logprobs import chat_logprobs
+from edged.api.openai.sampling import take_chat_answers, take_length, take_sampling
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
@@ -20,9 +21,6 @@ _IGNORED = frozenset(
     }
 )
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
-    "logprobs": (False,),
-    "top_logprobs": (0,),
     "tools": ([],),
     "tool_choice": ("none", "auto"),
     "functions": ([],),
@@ -40,6 +38,7 @@ _STYLE = Style(
     whole=lambda text: {"message": {"role": "assistant", "content": text, "refusal": None}},
     piece=lambda text: {"delta": {"content": text} if text else {}},
     opening={"delta": {"role": "assistant", "content": ""}},
+    logprobs=chat_logprobs,
 )
 
 
@@ -79,11 +78,18 @@ def routes(api: Api) -> Blueprint:
         model = api.model_for(fields, "generate")
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_sampling(fields)
+        n, top_logprobs = take_chat_answers(fields)
         max_tokens, stop = take_length(fields)
         messages = take_messages(fields)
         stream = take_stream(fields)
         generate = protocol.Generate(
-            id=0, messages=messages, sampling=sampling, max_tokens=max_tokens, stop=stop
+            id=0,
+            messages=messages,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            n=n,
+            top_logprobs=top_logprobs,
         )
         return Run(api, model, _STYLE, patience).answer(generate, stream)
 

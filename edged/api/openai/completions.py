@@ -8,18 +8,17 @@ from edged.api.body import Fields, drop_harmless, read_fields
 from edged.api.errors import Unsupported
 from edged.api.openai.generation import Run, Style, take_stream
 from edged.api.openai.inputs import is_token_list, token_list
-from edged.api.openai.sampling import take_length, take_sampling
+from edged.api.openai.logprobs import text_logprobs
+from edged.api.openai.sampling import take_length, take_sampling, take_text_answers
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
 _IGNORED = frozenset({"user", "cache_prompt"})
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "n": (1,),
     "best_of": (1,),
     "echo": (False,),
     "suffix": ("",),
-    "logprobs": (),
 }
 
 _STYLE = Style(
@@ -29,6 +28,7 @@ _STYLE = Style(
     whole=lambda text: {"text": text},
     piece=lambda text: {"text": text},
     opening=None,
+    logprobs=text_logprobs,
 )
 
 
@@ -44,11 +44,19 @@ def routes(api: Api) -> Blueprint:
         model = api.model_for(fields, "generate")
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_sampling(fields)
+        n, top_logprobs = take_text_answers(fields)
         max_tokens, stop = take_length(fields)
         text, tokens = take_prompt(fields)
         stream = take_stream(fields)
         generate = protocol.Generate(
-            id=0, text=text, tokens=tokens, sampling=sampling, max_tokens=max_tokens, stop=stop
+            id=0,
+            text=text,
+            tokens=tokens,
+            sampling=sampling,
+            max_tokens=max_tokens,
+            stop=stop,
+            n=n,
+            top_logprobs=top_logprobs,
         )
         return Run(api, model, _STYLE, patience).answer(generate, stream)
 

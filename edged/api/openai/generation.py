@@ -3,7 +3,8 @@
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -47,10 +48,11 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
     whole: Callable[[str], Choice]  # a choice that holds all the text
     piece: Callable[[str], Choice]  # one that adds text
     opening: Choice | None  # the first chunk of a stream, before any text
+    logprobs: Callable[[Sequence[protocol.TokenLogprob], int], Any]  # of tokens after so many characters
 
 
 class Run:
-    """A generation that a slot works on. Its slot is freed when the answer is closed, however it ends."""
+    """A generation that slots work on. They are freed when the response is closed, however it ends."""
 
     def __init__(self, api: Api, model: str, style: Style, patience: Patience) -> None:
         self._api = api
@@ -62,24 +64,24 @@ class Run:
             "created": int(time.time()),
             "model": model,
         }
-        self._n_generated = 0
+        self._n_generated: Counter[int] = Counter()  # tokens of each answer
+        self._n_sent: Counter[int] = Counter()  # characters of each answer
         self._first_at_s: float | None = None
 
     def answer(self, request: protocol.Generate, stream: StreamFields) -> Response:
         """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
         handle = wait_ready(self._api, self._model, self._patience)
-        left_s = max(0.0, self._patience.deadline - time.monotonic())
-        generation = handle.generate(msgspec.structs.replace(request, timeout_s=left_s))
+        generation = handle.generate(request)
         try:
             self._wait_admitted(generation)
             if not stream.stream:
-                return self._whole(generation)
+                return self._whole(generation, request)
         except BaseException:
             generation.cancel()
             raise
         options = stream.stream_options or StreamOptions()
         response = Response(
-            self._events(generation, include_usage=bool(options.include_usage)),
+            self._events(generation, request, include_usage=bool(options.include_usage)),
             content_type="text/event-stream; charset=utf-8",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
@@ -93,8 +95,8 @@ class Run:
             self._patience.check()
 
     def _tokens(self, generation: Generation) -> Iterator[protocol.TokenEvent | None]:
-        """The tokens to the last; None now and then while there are none."""
-        while True:
+        """The tokens of all answers to the last; None now and then while there are none."""
+        while not generation.finished:
             event = generation.poll(POLL_S)
             self._patience.check()
             yield event
@@ -102,25 +104,35 @@ class Run:
                 continue
             if self._first_at_s is None:
                 self._first_at_s = self._patience.waited_s
-            self._n_generated = event.n_generated
-            if event.finish_reason:
-                return
+            self._n_generated[event.index] = event.n_generated
 
-    def _whole(self, generation: Generation) -> Response:
+    def _whole(self, generation: Generation, request: protocol.Generate) -> Response:
         try:
             pieces = [event for event in self._tokens(generation) if event is not None]
         finally:
             self._count(generation)
-        choice = self._style.whole("".join(event.text for event in pieces))
-        choice |= {"index": 0, "logprobs": None, "finish_reason": pieces[-1].finish_reason}
+        answers: list[list[protocol.TokenEvent]] = [[] for _ in range(request.n)]
+        for event in pieces:
+            answers[event.index].append(event)
         body = self._head | {
             "object": self._style.object,
-            "choices": [choice],
+            "choices": [self._whole_choice(answer, request) for answer in answers],
             "usage": self._usage(generation),
         }
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
-    def _events(self, generation: Generation, *, include_usage: bool) -> Iterator[bytes]:
+    def _whole_choice(self, events: list[protocol.TokenEvent], request: protocol.Generate) -> Choice:
+        choice = self._style.whole("".join(event.text for event in events))
+        entries = [entry for event in events for entry in event.logprobs]
+        return choice | {
+            "index": events[-1].index,
+            "logprobs": None if request.top_logprobs is None else self._style.logprobs(entries, 0),
+            "finish_reason": events[-1].finish_reason,
+        }
+
+    def _events(
+        self, generation: Generation, request: protocol.Generate, *, include_usage: bool
+    ) -> Iterator[bytes]:
         """Server-sent events. What goes wrong from here on can only be told inside the stream."""
         head = self._head | {"object": self._style.chunk_object}
         if include_usage:
@@ -128,9 +140,10 @@ class Run:
         sent_at_s = time.monotonic()
         try:
             if self._style.opening is not None:
-                yield _event(head | {"choices": [_choice(self._style.opening, None)]})
+                for index in range(request.n):
+                    yield _event(head | {"choices": [_choice(index, self._style.opening)]})
             for event in self._tokens(generation):
-                if event is not None and (event.text or event.finish_reason):
+                if event is not None:
                     sent_at_s = time.monotonic()
                     yield from self._chunks(head, event)
                 elif time.monotonic() - sent_at_s > _HEARTBEAT_S:
@@ -148,17 +161,22 @@ class Run:
 
     def _chunks(self, head: Fields, event: protocol.TokenEvent) -> Iterator[bytes]:
         """The text, and the end in a chunk of its own, as OpenAI sends them."""
-        if event.text:
-            yield _event(head | {"choices": [_choice(self._style.piece(event.text), None)]})
+        if event.text or event.logprobs:
+            choice = _choice(event.index, self._style.piece(event.text))
+            if event.logprobs:
+                choice["logprobs"] = self._style.logprobs(event.logprobs, self._n_sent[event.index])
+            self._n_sent[event.index] += len(event.text)
+            yield _event(head | {"choices": [choice]})
         if event.finish_reason:
-            yield _event(head | {"choices": [_choice(self._style.piece(""), event.finish_reason)]})
+            choice = _choice(event.index, self._style.piece(""), event.finish_reason)
+            yield _event(head | {"choices": [choice]})
 
     def _usage(self, generation: Generation) -> Fields:
         prompt = generation.n_prompt_tokens or 0
         return {
             "prompt_tokens": prompt,
-            "completion_tokens": self._n_generated,
-            "total_tokens": prompt + self._n_generated,
+            "completion_tokens": self._n_generated.total(),
+            "total_tokens": prompt + self._n_generated.total(),
             "prompt_tokens_details": {"cached_tokens": generation.n_cached_tokens or 0},
         }
 
@@ -170,7 +188,7 @@ class Run:
             self._model,
             prompt=generation.n_prompt_tokens or 0,
             cached=generation.n_cached_tokens or 0,
-            generated=self._n_generated,
+            generated=self._n_generated.total(),
         )
 
 
@@ -181,8 +199,8 @@ def take_stream(fields: Fields) -> StreamFields:
     return wanted
 
 
-def _choice(content: Choice, finish_reason: str | None) -> Choice:
-    return {"index": 0, **content, "logprobs": None, "finish_reason": finish_reason}
+def _choice(index: int, content: Choice, finish_reason: str | None = None) -> Choice:
+    return {"index": index, **content, "logprobs": None, "finish_reason": finish_reason}
 
 
 def _event(body: Fields) -> bytes:

@@ -8,6 +8,8 @@ from edged.api.body import Fields, convert, take
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
+_MAX_ANSWERS = 128  # OpenAI's own bound; how many find a place is the runner's to know
+_MAX_TOP_LOGPROBS = 20
 _MAX_STOPS = 16
 _MAX_STOP_CHARACTERS = 256
 
@@ -31,14 +33,32 @@ class SamplingFields(Struct, kw_only=True, forbid_unknown_fields=True):
     top_p: _Share = None
     min_p: _Share = None
     typical_p: _Share = None
-    repeat_penalty: Annotated[float, Meta(gt=0, le=10)] | None = None
+    repeat_penalty: Annotated[float, Meta(ge=0.01, le=10)] | None = None
     repeat_last_n: Annotated[int, Meta(ge=0, le=65536)] | None = None
     presence_penalty: _Penalty = None
     frequency_penalty: _Penalty = None
+    mirostat: Annotated[int, Meta(ge=0, le=2)] | None = None
+    mirostat_tau: Annotated[float, Meta(ge=0, le=100)] | None = None
+    mirostat_eta: Annotated[float, Meta(ge=0, le=1)] | None = None
     logit_bias: _Biases | None = None
     seed: Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)] | None = None
     grammar: str | None = None
     ignore_eos: bool | None = None
+
+
+class ChatAnswerFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """How many answers, and what is told of their tokens."""
+
+    n: Annotated[int, Meta(ge=1, le=_MAX_ANSWERS)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
+
+
+class TextAnswerFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The same for text completions, where `logprobs` is itself the number."""
+
+    n: Annotated[int, Meta(ge=1, le=_MAX_ANSWERS)] | None = None
+    logprobs: Annotated[int, Meta(ge=0, le=_MAX_TOP_LOGPROBS)] | None = None
 
 
 class LengthFields(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -58,6 +78,20 @@ def take_sampling(fields: Fields) -> protocol.Sampling:
         if (value := getattr(wanted, name)) is not None
     }
     return protocol.Sampling(**given)
+
+
+def take_chat_answers(fields: Fields) -> tuple[int, int | None]:
+    """`n`, and how many of the likeliest tokens to name (None: no logprobs). Raises InvalidRequest."""
+    wanted = convert(take(fields, ChatAnswerFields.__struct_fields__), ChatAnswerFields)
+    if wanted.top_logprobs and not wanted.logprobs:
+        raise InvalidRequest("top_logprobs: needs logprobs: true", "top_logprobs")
+    return wanted.n or 1, (wanted.top_logprobs or 0) if wanted.logprobs else None
+
+
+def take_text_answers(fields: Fields) -> tuple[int, int | None]:
+    """The same for a text completion. Raises InvalidRequest."""
+    wanted = convert(take(fields, TextAnswerFields.__struct_fields__), TextAnswerFields)
+    return wanted.n or 1, wanted.logprobs
 
 
 def take_length(fields: Fields) -> tuple[int | None, tuple[str, ...]]:

@@ -1,11 +1,8 @@
-"""Log probabilities of tokens, and when they may be sent: together with the text that they make. Pure."""
+"""Log probabilities of tokens. Pure."""
 
-from collections import deque
 from typing import Any
 
 import numpy as np
-
-from edged.runner.protocol import TokenLogprob
 
 LEAST = -9999.0  # stands for minus infinity, which JSON does not have; OpenAI's own choice
 
@@ -20,30 +17,6 @@ def log_probabilities(logits: Logits, token: int, n_top: int) -> tuple[float, li
     top = np.argpartition(shifted, len(logits) - n_top)[len(logits) - n_top :] if n_top else np.empty(0, int)
     ordered = top[np.argsort(-shifted[top], kind="stable")]
     return _shown(shifted[token] - total), [(int(each), _shown(shifted[each] - total)) for each in ordered]
-
-
-class Held:
-    """Log probabilities that wait for their tokens' text to be released."""
-
-    def __init__(self) -> None:
-        self._waiting: deque[tuple[int, TokenLogprob]] = deque()
-
-    def add(self, begins_at: int, entry: TokenLogprob) -> None:
-        """A token whose text begins after `begins_at` characters of its answer."""
-        self._waiting.append((begins_at, entry))
-
-    def release(self, n_characters: int) -> tuple[TokenLogprob, ...]:
-        """Those of tokens that begin within the first `n_characters`, which were sent."""
-        released = []
-        while self._waiting and self._waiting[0][0] < n_characters:
-            released.append(self._waiting.popleft()[1])
-        return tuple(released)
-
-    def release_all(self) -> tuple[TokenLogprob, ...]:
-        """At an end that cuts nothing off: also those whose tokens have no text."""
-        released = tuple(entry for _, entry in self._waiting)
-        self._waiting.clear()
-        return released
 
 
 def _shown(value: Any) -> float:

@@ -1,7 +1,10 @@
 """Token bytes to text that may be sent: whole UTF-8 characters, and nothing of a stop string. Pure."""
 
 import codecs
+from collections import deque
 from collections.abc import Sequence
+
+from edged.runner.protocol import TokenLogprob
 
 
 class TextStream:
@@ -47,6 +50,25 @@ class TextStream:
         text, self._held = self._held[:cut], self._held[cut:]
         self.n_released += cut
         return text
+
+
+class HeldLogprobs:
+    """Log probabilities that wait until the text of their tokens is handed out."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[int, TokenLogprob]] = deque()
+
+    def add(self, begins_at: int, entry: TokenLogprob) -> None:
+        """A token whose text begins after `begins_at` characters of its answer."""
+        self._waiting.append((begins_at, entry))
+
+    def release(self, stream: TextStream, *, ended: bool) -> tuple[TokenLogprob, ...]:
+        """Those of tokens whose text has begun to be handed out; at an end that cuts nothing off, all."""
+        everything = ended and not stream.stopped
+        released = []
+        while self._waiting and (everything or self._waiting[0][0] < stream.n_released):
+            released.append(self._waiting.popleft()[1])
+        return tuple(released)
 
 
 def _overlap(text: str, stop: str) -> int:
