@@ -154,4 +154,6 @@ def error_of(rejected: protocol.Rejected) -> EdgedError:
         return InvalidRequest(rejected.message, rejected.param)
     if rejected.kind == "full":
         return Overloaded(rejected.message, rejected.retry_after_s)
+    if rejected.kind == "late":
+        return Unavailable(rejected.message, rejected.retry_after_s)
     return RunnerFailed(rejected.message)

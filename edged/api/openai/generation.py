@@ -71,7 +71,8 @@ class Run:
     def answer(self, request: protocol.Generate, stream: StreamFields) -> Response:
         """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
         handle = wait_ready(self._api, self._model, self._patience)
-        generation = handle.generate(request)
+        left_s = max(0.0, self._patience.deadline - time.monotonic())
+        generation = handle.generate(msgspec.structs.replace(request, timeout_s=left_s))
         try:
             self._wait_admitted(generation)
             if not stream.stream:

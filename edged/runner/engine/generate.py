@@ -14,6 +14,8 @@ from edged.runner.engine.sequence import Sequence
 from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent, TokenLogprob
 
 _WARM_TOKENS = 8
+_LONGEST_RETRY_S = 600.0
+TOO_LATE = "the request waited for its turn until its deadline had passed; nothing was computed for it"
 
 
 class Decoder(KvMemory, Protocol):
@@ -52,7 +54,6 @@ class GenerateWorker:
         self._tokens = tokens
         self._lease = lease
         self._send = send
-        self._tokens_per_s = 0.0
 
     @property
     def idle(self) -> bool:
@@ -73,12 +74,12 @@ class GenerateWorker:
         except QueueFull as error:
             for sequence in (job, *job.siblings):
                 sequence.sampler.close()
-            wait_s = self._scheduler.queued_tokens / self._tokens_per_s if self._tokens_per_s else 1.0
-            self._send(
-                Rejected(
-                    id=job.id, kind="full", message=str(error), retry_after_s=min(60.0, max(1.0, wait_s))
-                )
-            )
+            self._refuse(job, "full", str(error))
+
+    def _refuse(self, sequence: Sequence, kind: Literal["full", "late"], why: str) -> None:
+        """Say when it would have been its turn: after all that runs and waits now."""
+        wait_s = min(_LONGEST_RETRY_S, max(1.0, self._scheduler.work_s or 1.0))
+        self._send(Rejected(id=sequence.id, kind=kind, message=why, retry_after_s=wait_s))
 
     def cancel(self, request: int) -> None:
         """Drop a sequence wherever it is."""
@@ -86,20 +87,29 @@ class GenerateWorker:
 
     def step(self) -> None:
         """One batch for all slots; its tokens leave in one frame."""
-        for sequence in self._scheduler.admit():
+        for sequence in self._scheduler.drop_late(time.monotonic()):
             if not sequence.index:
-                self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+                self._refuse(sequence, "late", TOO_LATE)
+        for sequence in self._scheduler.admit():
+            self._tell_admitted(sequence)
         rows = self._scheduler.schedule()
+        for sequence in self._scheduler.caught_up:
+            self._tell_admitted(sequence)
         if self._compute(rows):
             events = self._sample(rows)
             if events:
                 self._send(Step(tuple(events)))
 
+    def _tell_admitted(self, sequence: Sequence) -> None:
+        if not sequence.index:
+            self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+
     def warm(self) -> None:
         """Compute a few tokens in a free slot. Raises ComputeFailed when they give no numbers."""
-        slot = next((slot for slot in self._scheduler.slots if not slot.sequence), None)
-        if slot is None:
+        free = [slot for slot in self._scheduler.slots if not slot.sequence]
+        if not free:
             return  # every slot is busy: nothing could be warmer
+        slot = min(free, key=lambda slot: len(slot.cached))
         self._scheduler.reset(slot)
         with self._lease.held():
             done = self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, True)])
@@ -119,23 +129,22 @@ class GenerateWorker:
         )
 
     def _compute(self, rows: list[Row]) -> bool:
-        begin_s = time.monotonic()
         try:
             with self._lease.held():
+                begin_s = time.monotonic()
                 done = self._decoder.compute(
                     [(row.slot.index, row.first, row.tokens, row.wants_output) for row in rows]
                 )
+                elapsed_s = time.monotonic() - begin_s
         except ComputeFailed as error:
             for row in rows:
                 self._fail(row, str(error))
             return False
-        if not done:  # interrupted: which cells were written is not known
+        if not done:  # interrupted
             for row in rows:
-                self._scheduler.reset(row.slot)
+                self._scheduler.interrupted(row)
             return False
-        self._scheduler.computed(rows)
-        rate = sum(len(row.tokens) for row in rows) / max(1e-6, time.monotonic() - begin_s)
-        self._tokens_per_s = 0.8 * self._tokens_per_s + 0.2 * rate if self._tokens_per_s else rate
+        self._scheduler.computed(rows, elapsed_s)
         return True
 
     def _sample(self, rows: list[Row]) -> list[TokenEvent]:

@@ -1,5 +1,6 @@
 """One generation request on its way through the engine, and the slot that works on it."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +38,7 @@ class Sequence:
     top_logprobs: int | None = None
     logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
     n_cached_tokens: int = 0
+    deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
 
     @property
     def n_generated(self) -> int:
@@ -51,10 +53,6 @@ class Slot:
     index: int
     cached: list[int] = field(default_factory=list)
     sequence: Sequence | None = None
-
-    def common_prefix(self, tokens: list[int]) -> int:
-        """How many leading tokens of a prompt this slot already holds, leaving at least one to compute."""
-        limit = min(len(self.cached), len(tokens) - 1)
-        if self.cached[:limit] == tokens[:limit]:
-            return limit
-        return next(i for i in range(limit) if self.cached[i] != tokens[i])
+    passed_over: int = 0  # prompt tokens of others that were computed while this prompt waited
+    used_at: int = 0  # the number of the admission that used it last
+    reused: int = 0  # leading cells that a later prompt has asked for again
