@@ -29,7 +29,9 @@ _PLAIN_LINE_EVERY_S = 5.0
 @click.option(
     "--force", is_flag=True, help="Pull although memory is short; replace another file of that name."
 )
-@click.option("--weights", help="Weight format of a model that is converted: q8_0 (default), f16 or bf16.")
+@click.option(
+    "--weights", help="Weight format of a model that is converted: q8_0, f16 or bf16; else the fastest here."
+)
 @click.option("--name", "model_id", help="The id to give the model: its file becomes ID.gguf.")
 @click.option("--sha256", help="The hash that the file (of a path or an address) must have.")
 @click.option("--config", "config_file", type=click.Path(path_type=Path), help="The configuration file.")
@@ -78,11 +80,13 @@ def model_directory(config_file: Path | None) -> Path:
 
 def _place(config_file: Path | None, force: bool, verify: bool) -> "Place":
     from edged.hw.memory import memory_facts
+    from edged.lifecycle.weights_speed import best_here
     from edged.store.pull import Place
 
     facts = memory_facts()
     known = [size for size in (facts.total_bytes, facts.cgroup_limit_bytes) if size is not None]
-    return Place(model_directory(config_file), min(known, default=None), force, verify)
+    folder = model_directory(config_file)
+    return Place(folder, min(known, default=None), force, verify, best_here(folder))
 
 
 def _pull(request: "Request", place: "Place") -> bool:

@@ -19,6 +19,8 @@ def reasons(
         yield not_at_start
     yield _strategy(prospect, way, at_start=not not_at_start)
     yield _memory(way, budget)
+    if prospect.model.weights_reason:
+        yield prospect.model.weights_reason
     yield from _repack(prospect, way, room_bytes)
     if changes := _shrunk(prospect, way):
         full = format_bytes(prospect.levels[0].resident_bytes)

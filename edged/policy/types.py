@@ -20,6 +20,7 @@ class ModelInput(msgspec.Struct, frozen=True, kw_only=True):
     id: str
     model: Model
     header: GgufHeader
+    weights_reason: str | None = None  # why it was converted to the weight format that it has
 
     @property
     def path(self) -> str:
@@ -106,6 +107,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     type_k: str
     type_v: str
     n_threads: int
+    adapt_threads: bool = False  # fewer while others use the cores; never where the number is configured
     prefetch: tuple[ByteRange, ...]
     replaced: tuple[ByteRange, ...] = ()  # repacked: copies are used instead
     random_access: tuple[ByteRange, ...]  # rows picked here and there: readahead would only waste reads

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edged.store.catalog import Artifact, ConvertTo, Hub, Wheels
+from edged.store.catalog import Artifact, ConvertTo, Hub, Variant, Wheels
 from edged.store.progress import Progress
 from edged.store.work import Work
 
@@ -38,6 +38,7 @@ class Wanted:
     convert_to: ConvertTo | None = None
     weights: str | None = None
     weights_chosen: bool = False
+    alternatives: tuple[Variant, ...] = ()  # other formats to convert to, where the user did not choose
     size_bytes: int | None = None  # of the final file
     memory_bytes: int | None = None
 

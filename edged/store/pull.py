@@ -9,12 +9,12 @@ import errno
 import os
 import urllib.parse
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from edged.errors import ModelFileError, PullError
 from edged.store import https, hub, local, receipt, room, wheels
-from edged.store.catalog import ConvertTo, Hub, Wheels, file_of
+from edged.store.catalog import Hub, Wheels, file_of
+from edged.store.conversion import Choose, Converted, convert_received, default_format
 from edged.store.job import Job, LocalFile, Source, Url, Wanted
 from edged.store.progress import Progress
 from edged.store.receipt import Receipt
@@ -25,6 +25,7 @@ from edged.store.work import Work, forget, locked, open_work
 class Place:
     """Where to. Unknown memory is None; `force` overrules the memory check and replaces other files.
 
+    `choose` says which weight format of a converted model is best here, where the user did not choose.
     Without `verify` a file that has its receipt's size and time is taken as intact: hashing reads all of it.
     """
 
@@ -32,6 +33,7 @@ class Place:
     memory_bytes: int | None = None
     force: bool = False
     verify: bool = True
+    choose: Choose = default_format
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def _adopted(wanted: Wanted, target: Path) -> Receipt | None:
     sha256 = receipt.sha256_of(target)
     if sha256 != wanted.files[0].sha256:
         return None
-    return _write_receipt(target, target, wanted, "found in place", sha256)
+    return _write_receipt(target, Converted(target, wanted.weights), wanted, "found in place", sha256)
 
 
 def _is_current(wanted: Wanted, known: Receipt) -> bool:
@@ -118,9 +120,12 @@ def _pull_locked(wanted: Wanted, target: Path, place: Place, progress: Progress)
     _drop_damaged(wanted, work)
     job = _job(wanted, work, place, progress)
     source = _fetch_from_any(job)
-    model = _convert(job, wanted.convert_to) if wanted.convert_to else work.file(wanted.files[0].name)
-    _check_header(model, wanted)
-    pulled = _install(model, target, wanted, source)
+    if wanted.convert_to:
+        made = convert_received(job, wanted.convert_to, place.memory_bytes, place.choose)
+    else:
+        made = Converted(work.file(wanted.files[0].name), wanted.weights)
+    _check_header(made.path, wanted)
+    pulled = _install(made, target, wanted, source)
     work.remove()
     return pulled
 
@@ -203,20 +208,6 @@ def _advice(wanted: Wanted) -> list[str]:
     return advice
 
 
-def _convert(job: Job, weights: ConvertTo) -> Path:
-    """Turn the received folder into GGUF. Raises PullError where that fails."""
-    from edged.gguf.convert import convert  # numpy: only when something is converted
-
-    wanted = job.wanted
-    target = job.work.scratch() / "model"
-    label = f"{wanted.id}: converting to {weights}"
-    try:
-        convert(job.work.files, target, weights, partial(job.progress.advance, label))
-    except ModelFileError as error:
-        raise PullError(f"{wanted.id}: cannot be converted: {error}") from error
-    return target
-
-
 def _check_header(model: Path, wanted: Wanted) -> None:
     """Refuse what is no model before it gets a model's name."""
     from edged.gguf.header import read_header
@@ -229,28 +220,30 @@ def _check_header(model: Path, wanted: Wanted) -> None:
         raise PullError(f"{wanted.id}: what {wanted.origin} holds was thrown away: {reason}") from error
 
 
-def _install(model: Path, target: Path, wanted: Wanted, source: str) -> Pulled:
+def _install(made: Converted, target: Path, wanted: Wanted, source: str) -> Pulled:
     """Receipt, then rename; both outlive a power cut."""
+    model = made.path
     model.chmod(0o644)
     with model.open("rb") as stream:
         os.fsync(stream.fileno())
     checked = None if wanted.convert_to else wanted.files[0].sha256
-    known = _write_receipt(target, model, wanted, source, checked or receipt.sha256_of(model))
+    known = _write_receipt(target, made, wanted, source, checked or receipt.sha256_of(model))
     model.replace(target)
     receipt.sync_folder(target.parent)
     return Pulled(target, known.size_bytes, known.weights, source, fetched=True)
 
 
-def _write_receipt(target: Path, model: Path, wanted: Wanted, source: str, sha256: str) -> Receipt:
+def _write_receipt(target: Path, made: Converted, wanted: Wanted, source: str, sha256: str) -> Receipt:
     """The receipt of `target`, from the facts of the file that is or will be there."""
-    facts = model.stat()
+    facts = made.path.stat()
     known = Receipt(
         sha256=sha256,
         size_bytes=facts.st_size,
         mtime_ns=facts.st_mtime_ns,
         origin=wanted.origin,
         source=source,
-        weights=wanted.weights,
+        weights=made.weights,
+        weights_reason=made.reason,
     )
     receipt.write(target, known)
     return known

@@ -28,6 +28,7 @@ class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     origin: str
     source: str
     weights: str | None = None
+    weights_reason: str | None = None  # where formats were compared
 
 
 class VerifyResult(msgspec.Struct, frozen=True, kw_only=True):

@@ -57,6 +57,7 @@ def _from_catalog(request: Request, entry: Entry) -> Wanted:
         convert_to=msgspec.convert(variant.weights, ConvertTo) if entry.convert else None,
         weights=variant.weights,
         weights_chosen=request.weights is not None,
+        alternatives=entry.variants[1:] if entry.convert and request.weights is None else (),
         size_bytes=variant.size_bytes,
         memory_bytes=variant.memory_bytes,
     )

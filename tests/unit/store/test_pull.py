@@ -2,6 +2,7 @@ import dataclasses
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from edged.errors import PullError
 from edged.gguf.header import read_header
 from edged.store import pull as pulling
 from edged.store import receipt, room
-from edged.store.catalog import Artifact
+from edged.store.catalog import Artifact, ConvertTo, Variant
 from edged.store.job import LocalFile, Source, Url, Wanted
 from edged.store.pull import Place, pull
 from edged.store.work import open_work
@@ -255,6 +256,30 @@ def test_weights_that_were_chosen_replace_others(
     kept = pull(wanted, place, progress)
     assert (kept.fetched, kept.weights) == (False, "bf16")
     assert conversions == ["q8_0", "bf16"]
+
+
+def test_where_nobody_chose_the_format_that_is_best_here_is_installed(
+    place: Place, progress: Recorder, tmp_path: Path, conversions: list[str]
+) -> None:
+    def choose(default: ConvertTo, files: Mapping[ConvertTo, Path]) -> tuple[ConvertTo, str]:
+        assert default == "q8_0"
+        assert all(path.read_bytes() for path in files.values())
+        assert list(files) == ["q8_0", "bf16"], "f16 needs more memory than there is"
+        return "bf16", "weights bf16: better"
+
+    others = (
+        Variant(weights="f16", size_bytes=1000, memory_bytes=2 << 30),
+        Variant(weights="bf16", size_bytes=1000, memory_bytes=500),
+    )
+    wanted = dataclasses.replace(_convertible(tmp_path), alternatives=others)
+    here = dataclasses.replace(place, memory_bytes=1 << 30, choose=choose)
+    pulled = pull(wanted, here, progress)
+    known = receipt.read(pulled.path)
+    assert known is not None
+    assert (pulled.weights, known.weights, known.weights_reason) == ("bf16", "bf16", "weights bf16: better")
+    assert pulled.path.read_bytes() == gguf_bytes(tmp_path, seed=len("bf16"))
+    assert leftovers(place.model_dir) == []
+    assert not pull(wanted, here, progress).fetched, "it is not chosen again"
 
 
 def test_a_failed_conversion_does_not_fetch_again(
