@@ -48,7 +48,10 @@ class GainMeter:
         quiet_s: float = QUIET_S,
         command: Sequence[str] = _COMMAND,
     ) -> None:
-        """`keep` is told each gain. `command` gets the type, the threads and the lease's descriptor."""
+        """`keep` is told each gain; with a `quiet_s` of 0 nothing is waited for.
+
+        `command` gets the type, the threads and the lease's descriptor.
+        """
         self._keep = keep
         self._quiet_s = quiet_s
         self._command = command

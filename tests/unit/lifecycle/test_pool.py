@@ -105,3 +105,26 @@ def test_what_fits_only_alone_is_not_loaded_beside_another(monkeypatch: pytest.M
         pool.load("small")
     runners.next().end()
     pool.close()
+
+
+def test_whoever_asks_for_a_model_stops_what_is_measured_in_idle_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners = Runners(monkeypatch)
+    planned = msgspec.structs.replace(_planned(found=True), repack_gains_wanted={"key": "Q4_0"})
+    pool = _pool(lambda _memory: planned)
+    asked: list[bool] = []
+    work = pool.repack_work()
+    pool.when_wanted = lambda: asked.append(work.is_idle())
+    assert (work.weight_types, work.n_threads) == ({"key": "Q4_0"}, 1)
+    assert work.is_idle()
+    pool.load("m")
+    assert not work.is_idle()
+    process = runners.next()
+    process.say(READY)
+    pool.ensure_ready("m", PATIENCE_S)
+    assert asked == [True, False]
+    assert pool.status("m").state == "ready"
+    assert work.is_idle()
+    process.end()
+    pool.close()
