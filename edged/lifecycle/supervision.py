@@ -17,6 +17,9 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     backoff_max_s: float
     max_queue_requests: int
     max_queue_tokens: int
+    step_s: float = 0.1
+    prefix_dir: str | None = None
+    prefix_bytes: int = 0
     lease_fd: int | None
 
 
@@ -75,12 +78,16 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         type_k=plan.type_k,
         type_v=plan.type_v,
         n_threads=plan.n_threads,
+        adapt_threads=plan.adapt_threads,
         prefetch=_ranges(plan.prefetch),
         random_access=_ranges(plan.random_access),
         replaced=_ranges(plan.replaced),
         mlock_bytes=plan.mlock_bytes,
         max_queue_requests=supervision.max_queue_requests,
         max_queue_tokens=supervision.max_queue_tokens,
+        step_s=supervision.step_s,
+        prefix_dir=supervision.prefix_dir,
+        prefix_bytes=supervision.prefix_bytes,
         lease_fd=supervision.lease_fd,
     )
 

@@ -6,6 +6,7 @@ from another thread at the same time.
 
 import ctypes
 import sys
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,8 @@ import numpy as np
 from llama_cpp import llama_cpp as llama
 
 from edged.errors import ComputeFailed, ModelFileError
+from edged.runner.cores import IdleCores
+from edged.runner.engine.threads import Threads
 from edged.runner.mapping import let_go
 from edged.runner.protocol import Start
 
@@ -157,6 +160,9 @@ class Context:
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
         self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
         self.pools = llama.llama_pooling_type(self._context) != llama.LLAMA_POOLING_TYPE_NONE
+        self._n_threads = start.n_threads
+        self._threads = Threads(start.n_threads) if start.adapt_threads and start.n_threads > 1 else None
+        self._idle_cores = IdleCores()
         self._set_abort_flag(abort_flag)
 
     def _set_abort_flag(self, flag: ctypes.c_int) -> None:
@@ -172,12 +178,28 @@ class Context:
 
         Raises ComputeFailed when llama.cpp refuses the batch; the rows' sequences must then be cleared.
         """
-        result = llama.llama_decode(self._context, self._batch.fill(rows))
+        result = self._decode(self._batch.fill(rows))
         if result == 2:
             return False
         if result != 0:
             raise ComputeFailed(f"llama.cpp could not compute the batch (code {result})")
         return True
+
+    def _decode(self, batch: Any) -> int:
+        threads = self._threads
+        if threads is None:
+            return int(llama.llama_decode(self._context, batch))
+        begin_s = time.monotonic()
+        n_threads = threads.next(batch.n_tokens, begin_s)
+        if n_threads != self._n_threads:
+            llama.llama_set_n_threads(self._context, n_threads, n_threads)
+            self._n_threads = n_threads
+        result = int(llama.llama_decode(self._context, batch))
+        now_s = time.monotonic()
+        threads.record(batch.n_tokens, now_s - begin_s, now_s)
+        if threads.below_most and (cores := self._idle_cores.since(now_s)) is not None:
+            threads.idle(cores)
+        return result
 
     def logits_are_finite(self, index: int) -> bool:
         """Whether batch token `index` has real logits: a damaged file gives NaN, or nothing but 0."""

@@ -48,6 +48,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     type_k: str
     type_v: str
     n_threads: int
+    adapt_threads: bool = False  # n_threads is the most: fewer where cores are taken away
     prefetch: tuple[FileRange, ...]
     random_access: tuple[FileRange, ...]
     replaced: tuple[FileRange, ...] = ()  # not used in the file once they are repacked

@@ -4,9 +4,9 @@ ggml's threads spin at barriers, so two runners that compute at once on the same
 collapse. The lease is taken around one step and freed by the kernel when its holder dies; a holder that hangs
 or is stopped keeps it, so nobody waits longer than PATIENCE_S, and others then compute without it.
 
-A lock that is given back goes to whoever asks next, which is mostly the runner that had it. So whoever waits for
-`work` holds another lock meanwhile, behind which everybody else queues: short embedding batches at `first`,
-generators at `later`. A generator that finds `first` taken lets that batch pass and is next itself:
+A lock that is given back goes to whoever asks next, which is mostly the runner that had it. So whoever waits
+for `work` holds another lock meanwhile, behind which everybody else queues: short embedding batches at
+`first`, generators at `later`. A generator that finds `first` taken lets that batch pass and is next itself:
 an embedding waits for one step, a generator for one batch.
 """
 

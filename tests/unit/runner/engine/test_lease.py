@@ -1,4 +1,4 @@
-"""One process computes at a time; neither a dead holder nor a hung one keeps the others, and all get their turn."""
+"""One process computes at a time; neither dead holders nor hung ones keep others, and all get a turn."""
 
 import os
 import subprocess

@@ -1,0 +1,174 @@
+"""How many threads the next step computes with: as many as there are cores that are really free. Pure.
+
+Threads meet at a barrier after every operation, so one thread too many on a core that somebody else uses
+costs most of the speed: with one busy neighbour on two cores, one thread decodes several times as fast as
+two. What is free cannot be read off reliably (quotas, steal, neighbours of lower priority), so it is tried:
+steps with the present number and with one more or less take turns, and the faster stays. A step that has
+become slow or cores that have become idle prompt a trial at once; without a sign trials get rarer, and each
+loss is paid back by steps without trials before the next.
+"""
+
+from dataclasses import dataclass
+
+_PAIRS = 6  # steps of each kind in a trial
+_DECIDED_PAIRS = 2  # enough where the difference is
+_DECIDED_RATIO = 1.5
+_BETTER_RATIO = 0.95  # what is no more than noise changes nothing
+_LOSS_SHARE = 0.015  # of the time, for trials that lose
+_OVERDRAFT_S = 10.0  # a sign may prompt a trial that much before earlier losses are paid back
+_FIRST_INTERVAL_S = 0.5
+_LONGEST_INTERVAL_S = 8.0
+_SLOWER_RATIO = 1.3
+_RECENT_SHARE, _USUAL_SHARE = 0.3, 0.03  # new values' weight in the averages of what is recent and usual
+_IDLE_CORES = 0.7
+_DECODE_TOKENS = 16  # steps of fewer tokens read weights, steps of more compute: they want different numbers
+
+
+class Threads:
+    """The numbers for decoding and for prompts, learnt apart."""
+
+    def __init__(self, most: int) -> None:
+        """Between one and `most`, which is the first choice."""
+        self._few, self._many = _Track(most), _Track(most)
+
+    def next(self, n_tokens: int, now_s: float) -> int:
+        """For a step of `n_tokens`; `record` follows it."""
+        return self._track(n_tokens).next(n_tokens.bit_length(), now_s)
+
+    def record(self, n_tokens: int, elapsed_s: float, now_s: float) -> None:
+        """That step took so long, and has just ended."""
+        self._track(n_tokens).record(n_tokens.bit_length(), elapsed_s / n_tokens, elapsed_s, now_s)
+
+    def idle(self, cores: float) -> None:
+        """So many cores were idle lately, while steps were computed."""
+        self._few.idle(cores)
+        self._many.idle(cores)
+
+    @property
+    def below_most(self) -> bool:
+        """Whether idle cores would be of use."""
+        return self._few.below_most or self._many.below_most
+
+    def _track(self, n_tokens: int) -> "_Track":
+        return self._few if n_tokens < _DECODE_TOKENS else self._many
+
+
+@dataclass(slots=True)
+class _Trial:
+    """Steps of one size, with the number in use and with another one by turns. Times are per token."""
+
+    size: int
+    other: int
+    used_s: float = 0.0
+    other_s: float = 0.0
+    other_is_next: bool = True
+    n_steps: int = 0
+    spent_s: float = 0.0  # with the other number, in whole steps
+
+    def verdict(self) -> bool | None:
+        """Whether the other number is better; None while that is open."""
+        pairs, odd = divmod(self.n_steps, 2)
+        if odd or pairs < _DECIDED_PAIRS:
+            return None
+        if pairs >= _PAIRS or not self._is_close():
+            return self.other_s < self.used_s * _BETTER_RATIO
+        return None
+
+    def _is_close(self) -> bool:
+        return self.used_s / _DECIDED_RATIO < self.other_s < self.used_s * _DECIDED_RATIO
+
+    @property
+    def loss_s(self) -> float:
+        """What the other number cost."""
+        return max(0.0, self.spent_s * (1 - self.used_s / self.other_s)) if self.other_s else 0.0
+
+
+class _Track:
+    """The number for steps of one kind."""
+
+    def __init__(self, most: int) -> None:
+        self._most = self._used = most
+        self._trial: _Trial | None = None
+        self._interval_s = _FIRST_INTERVAL_S
+        self._paid_back_s = 0.0  # until then no trials without a sign
+        self._trial_began_s = 0.0
+        self._due_s: float | None = None
+        self._up_next = False
+        self._recent: dict[int, float] = {}  # seconds a token, by size of step
+        self._usual: dict[int, float] = {}
+        self._cores_idle = False
+        self._idle_is_news = False
+        self._slow_is_news = False
+
+    @property
+    def below_most(self) -> bool:
+        return self._used < self._most
+
+    def idle(self, cores: float) -> None:
+        idle = cores >= _IDLE_CORES
+        self._idle_is_news = idle and (self._idle_is_news or not self._cores_idle)
+        self._cores_idle = idle
+
+    def next(self, size: int, now_s: float) -> int:
+        if self._trial is None:
+            self._trial = self._new_trial(size, now_s)
+        trial = self._trial
+        return trial.other if trial and trial.size == size and trial.other_is_next else self._used
+
+    def record(self, size: int, token_s: float, elapsed_s: float, now_s: float) -> None:
+        trial = self._trial
+        if trial is None:
+            self._watch(size, token_s)
+        elif trial.size == size:
+            if trial.other_is_next:
+                trial.other_s += token_s
+                trial.spent_s += elapsed_s
+            else:
+                trial.used_s += token_s
+            trial.other_is_next = not trial.other_is_next
+            trial.n_steps += 1
+            better = trial.verdict()
+            if better is not None:
+                self._end(trial, better, now_s)
+        elif now_s > self._trial_began_s + _LONGEST_INTERVAL_S:
+            self._end(trial, False, now_s)  # no more steps of its size
+
+    def _watch(self, size: int, token_s: float) -> None:
+        recent = self._recent[size] = _average(self._recent.get(size), token_s, _RECENT_SHARE)
+        usual = self._usual[size] = _average(self._usual.get(size), token_s, _USUAL_SHARE)
+        self._slow_is_news = recent > _SLOWER_RATIO * usual
+
+    def _new_trial(self, size: int, now_s: float) -> _Trial | None:
+        if self._most == 1 or now_s < self._paid_back_s - _OVERDRAFT_S:
+            return None
+        if self._due_s is None:
+            self._due_s = now_s + self._interval_s
+        up = self._idle_is_news and self.below_most
+        down = self._slow_is_news and self._used > 1
+        if not (up or down or now_s >= max(self._due_s, self._paid_back_s)):
+            return None
+        if up or down:
+            self._interval_s = _FIRST_INTERVAL_S
+        else:
+            up = self._used == 1 or (self._up_next and self.below_most)
+        self._idle_is_news = self._slow_is_news = False
+        self._up_next = not up
+        self._trial_began_s = now_s
+        return _Trial(size, self._used + (1 if up else -1))
+
+    def _end(self, trial: _Trial, better: bool, now_s: float) -> None:
+        self._trial = None
+        self._recent.clear()
+        self._usual.clear()
+        if better:
+            self._up_next = trial.other > self._used  # on in this direction
+            self._used = trial.other
+            self._interval_s = _FIRST_INTERVAL_S
+        else:
+            self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)
+            self._paid_back_s = max(now_s, self._paid_back_s) + trial.loss_s / _LOSS_SHARE
+        self._due_s = now_s + self._interval_s
+
+
+def _average(old: float | None, new: float, share: float) -> float:
+    return new if old is None else old + share * (new - old)
