@@ -4,10 +4,16 @@ import ctypes
 import hashlib
 import os
 from pathlib import Path
+from typing import Any
 
 from llama_cpp import llama_cpp as llama
 
 _MOSTLY_Q4_0 = 2
+
+
+@llama.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes' own
+def _say_nothing(_level: int, _text: bytes, _user: Any) -> None:
+    return
 
 
 def cached_q4_0(source: Path) -> Path:
@@ -19,6 +25,7 @@ def cached_q4_0(source: Path) -> Path:
     if not made.exists():
         cache.mkdir(parents=True, exist_ok=True)
         part = made.with_suffix(f".{os.getpid()}.part")
+        llama.llama_log_set(_say_nothing, None)
         params = llama.llama_model_quantize_default_params()
         params.ftype, params.allow_requantize, params.quantize_output_tensor = _MOSTLY_Q4_0, True, False
         failed = llama.llama_model_quantize(str(source).encode(), str(part).encode(), ctypes.byref(params))
