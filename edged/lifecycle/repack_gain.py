@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 QUIET_S = 5.0
 _COMMAND = (sys.executable, "-m", "edged.runner.repack_gain")
+_LONGEST_PAUSE_S = 600.0
+_DISTURBED = 75  # how the process says that others had the cores
 _MOST_S = 120.0  # for the slowest board
 _ROOM_BYTES = 160 << 20  # the process takes half of that
 _BUSY_PERCENT = 20.0  # of the time somebody waits for a core: measured then, nothing would be true
@@ -122,7 +124,7 @@ class GainMeter:
         return False
 
     def _measure(self, weight_type: str, work: Work) -> RepackGain | None:
-        """None: interrupted. Raises OSError, ValueError or TimeoutExpired where it cannot be measured."""
+        """None: interrupted or disturbed. Raises OSError, ValueError or TimeoutExpired where it is impossible."""
         began_s = time.monotonic()
         with self._changed:
             if self._closed or began_s - self._busy_at_s < self._quiet_s:
@@ -145,6 +147,11 @@ class GainMeter:
                 child.kill()
                 child.communicate()
         if self._closed or self._busy_at_s > began_s:
+            return None
+        if child.returncode == _DISTURBED:
+            self._quiet_s = min(_LONGEST_PAUSE_S, 2 * self._quiet_s)
+            with self._changed:
+                self._busy_at_s = time.monotonic()
             return None
         if child.returncode != 0:
             raise ValueError(f"exit code {child.returncode}: {said.decode('utf-8', 'replace')[-500:]}")

@@ -1,7 +1,8 @@
 """What repacking weights of one type gains on this CPU, by a tiny model that is run with and without it.
 
 A process of its own, `python -m edged.runner.repack_gain WEIGHT_TYPE N_THREADS LEASE_FD`, at the lowest
-priority and under the compute lease, so that it can be killed at any moment. Prints one JSON object.
+priority and under the compute lease, so that it can be killed at any moment. Prints one JSON object, or
+exits with `DISTURBED` where other processes left it too little of the cores.
 """
 
 import ctypes
@@ -24,9 +25,12 @@ from edged.runner.protocol import Start
 N_EMBD, N_FF, N_LAYER, N_HEAD = 768, 2048, 2, 12
 N_PROMPT, N_ANSWER = 128, 8
 _N_VOCAB = 64
-_PASSES = 3  # at least, of each kind; the fastest counts, since what disturbs a measurement only adds to it
-_MOST_PASSES = 15
+_PASSES = 3  # of each kind at least; the fastest counts, since what disturbs a measurement only adds to it
 _ENOUGH_S = 1.0
+_MOST_DISTURBED = 20  # turns, before it gives up
+# llama.cpp's threads compute or spin all the time: with less of the cores than this, others had the rest.
+_LEAST_CPU_SHARE = 0.85
+DISTURBED = 75  # EX_TEMPFAIL of sysexits.h
 # In every format the scales then are small ordinary numbers, whatever their place and width.
 _ANY_BYTE = 0x11
 
@@ -37,17 +41,20 @@ class Speed(msgspec.Struct, kw_only=True):
     prompt_s: float = float("inf")  # all of it
     answer_s: float = float("inf")  # each token
 
-    def pass_over(self, context: Context) -> None:
-        """Compute a prompt and some tokens of an answer."""
+    def pass_over(self, context: Context, n_threads: int) -> bool:
+        """Compute a prompt and some tokens of an answer; False: it was disturbed and does not count."""
         context.clear()
-        began_s = time.perf_counter()
+        began_s, cpu_s = time.perf_counter(), time.process_time()
         context.compute([(0, 0, [n % _N_VOCAB for n in range(N_PROMPT)], True)])
-        prompt_s = time.perf_counter() - began_s
-        began_s = time.perf_counter()
+        prompted_s = time.perf_counter()
         for position in range(N_PROMPT, N_PROMPT + N_ANSWER):
             context.compute([(0, position, [1], True)])
-        answer_s = (time.perf_counter() - began_s) / N_ANSWER
-        self.prompt_s, self.answer_s = min(self.prompt_s, prompt_s), min(self.answer_s, answer_s)
+        ended_s = time.perf_counter()
+        if time.process_time() - cpu_s < _LEAST_CPU_SHARE * n_threads * (ended_s - began_s):
+            return False
+        self.prompt_s = min(self.prompt_s, prompted_s - began_s)
+        self.answer_s = min(self.answer_s, (ended_s - prompted_s) / N_ANSWER)
+        return True
 
 
 def main() -> int:
@@ -59,34 +66,37 @@ def main() -> int:
     path = f"/proc/self/fd/{file}"
     write_model(path, weight_type)
     plain, repacked = (_context(path, repack, int(n_threads)) for repack in (False, True))
-    print(msgspec.json.encode(measure(lease, plain, repacked)).decode(), flush=True)
+    found = measure(lease, plain, repacked, int(n_threads))
+    if found is None:
+        return DISTURBED
+    print(msgspec.json.encode(found).decode(), flush=True)
     return 0
 
 
-def measure(lease: Lease, plain: Context, repacked: Context) -> dict[str, float]:
-    """The ratios of speed (more than 1: repacking is faster), and what it costs without, for each weight."""
-    speeds = {False: Speed(), True: Speed()}
-    for timed in _turns():
-        for packs, context in ((False, plain), (True, repacked)):
+def measure(lease: Lease, plain: Context, repacked: Context, n_threads: int) -> dict[str, float] | None:
+    """The ratios of speed (more than 1: repacking is faster), and what it costs without, for each weight.
+
+    None: disturbed.
+    """
+    without, packed = Speed(), Speed()
+    for context in (plain, repacked):  # once, to touch all pages
+        with lease.held():
+            Speed().pass_over(context, n_threads)
+    began_s, n_good, n_bad = time.monotonic(), 0, 0
+    while n_good < _PASSES or time.monotonic() - began_s < _ENOUGH_S:
+        good = True
+        for speed, context in ((without, plain), (packed, repacked)):
             with lease.held():
-                (speeds[packs] if timed else Speed()).pass_over(context)
-    without, packed = speeds[False], speeds[True]
+                good &= speed.pass_over(context, n_threads)
+        n_good, n_bad = n_good + good, n_bad + (not good)
+        if n_good < _PASSES and n_bad > _MOST_DISTURBED:
+            return None
     return {
         "prompt_ratio": without.prompt_s / packed.prompt_s,
         "answer_ratio": without.answer_s / packed.answer_s,
         "prompt_s_per_weight": without.prompt_s / (N_PROMPT * _weights_of_a_prompt()),
         "answer_s_per_weight": without.answer_s / sum(n_in * n_out for _, n_in, n_out in _matrices()),
     }
-
-
-def _turns() -> Iterator[bool]:
-    """Once to touch all pages, then timed: often enough, and then for as long as there is time."""
-    yield False
-    end_s = time.monotonic() + _ENOUGH_S
-    for count in range(_MOST_PASSES):
-        if count >= _PASSES and time.monotonic() >= end_s:
-            return
-        yield True
 
 
 def _matrices() -> Iterator[tuple[str, int, int]]:

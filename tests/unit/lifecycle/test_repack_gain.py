@@ -89,6 +89,17 @@ def test_a_request_stops_it_and_it_begins_again_later(lease_fd: int, tmp_path: P
     scene.meter.close()
 
 
+def test_what_others_disturbed_is_measured_again(lease_fd: int, tmp_path: Path) -> None:
+    once = str(tmp_path / "once")
+    code = (
+        f"import os\nif not os.path.exists({once!r}):\n open({once!r}, 'w').close()\n os._exit(75)\n{_PRINTS}"
+    )
+    scene = Scene(code, lease_fd)
+    scene.begin(a="Q4_0")
+    assert scene.kept.get(timeout=_PATIENCE_S)[0] == "a"
+    scene.meter.close()
+
+
 def test_closing_ends_it_at_once(lease_fd: int, tmp_path: Path) -> None:
     begun = tmp_path / "begun"
     os.mkfifo(begun)
