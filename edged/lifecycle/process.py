@@ -18,6 +18,9 @@ _SEND_TIMEOUT_S = 10.0
 _KEPT_LOG_LINES = 20
 _MAX_LINE_BYTES = 4096
 _STOP_S = 5.0
+# How often OpenMP threads look at a barrier before they sleep: long enough where all of them run, over soon
+# where one waits for a core, or where the step has ended and another runner computes.
+_BARRIER_SPINS = "1000"
 
 LogLine = str
 Event = protocol.FromRunner | LogLine
@@ -152,12 +155,13 @@ def _opened(library: Path | None) -> int | None:
 
 
 def _environment(own: Mapping[str, str], library: int | None) -> dict[str, str]:
-    """A runner's environment: lazymap first in front of libc, and no debugger forked by an abort.
+    """A runner's environment: lazymap first in front of libc, no debugger forked by an abort, short spinning.
 
     The library is named by its descriptor: LD_PRELOAD is split at the spaces and colons of a path.
     """
     environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
     environment["GGML_NO_BACKTRACE"] = "1"
+    environment.setdefault("GOMP_SPINCOUNT", _BARRIER_SPINS)
     if library is not None:
         preloaded = [f"/proc/self/fd/{library}", own.get("LD_PRELOAD")]
         environment["LD_PRELOAD"] = " ".join(filter(None, preloaded))

@@ -59,3 +59,21 @@ def test_the_lazy_map_is_preloaded_from_a_folder_whose_name_splits_a_list(
         assert str(library) in Path(f"/proc/{process.pid}/maps").read_text()
     finally:
         process.close()
+
+
+def test_compute_threads_spin_shortly_unless_the_administrator_decides(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def spins() -> str:
+        process = RunnerProcess("tests.unit.lifecycle.rude", None)
+        try:
+            assert next(process.events(lambda: None)) == "closed"
+            environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
+        finally:
+            process.close()
+        return next(entry for entry in environment if entry.startswith("GOMP_SPINCOUNT="))
+
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    assert 0 < int(spins().partition("=")[2]) < 100_000
+    monkeypatch.setenv("GOMP_SPINCOUNT", "77")
+    assert spins() == "GOMP_SPINCOUNT=77"
