@@ -124,7 +124,7 @@ class GainMeter:
         return False
 
     def _measure(self, weight_type: str, work: Work) -> RepackGain | None:
-        """None: interrupted or disturbed. Raises OSError, ValueError or TimeoutExpired where it is impossible."""
+        """None: interrupted or disturbed. Raises OSError, ValueError or TimeoutExpired: it cannot be done."""
         began_s = time.monotonic()
         with self._changed:
             if self._closed or began_s - self._busy_at_s < self._quiet_s:
