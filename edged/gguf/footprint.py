@@ -18,9 +18,9 @@ from edged.gguf.repack import repacked_tensors, replaced_tensors
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
 _FLOAT_BYTES = 4
 _MASK_BYTES = 2  # float16
-# Anonymous memory of a runner before it has a model (20.7 MiB after `import llama_cpp`, numpy included) and
-# what a context costs beside its buffers: graphs, cells, threads.
-_RUNNER_BYTES = 24 << 20
+# Anonymous memory of a runner before it has a model (15.6 MiB with llama.cpp's bindings and numpy; a chat
+# template takes 2 MiB more) and what a context costs beside its buffers: graphs, cells, threads.
+_RUNNER_BYTES = 21 << 20
 _CANDIDATE_BYTES = 12  # llama_token_data
 _TOKEN_BYTES = 172  # a token's text three times over, its score and hash entry
 _MERGE_BYTES = 200  # a pair of strings in a hash table

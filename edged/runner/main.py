@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.bindings import bind_alone
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.loading import (
     Prefetch,
@@ -86,6 +87,7 @@ def main() -> int:
 def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
     """Model, context, engine; says `Ready`. Raises ModelFileError, or ComputeFailed from the warm-up."""
     clock = _Clock()
+    bind_alone()
     from edged.runner.engine.engine import Engine
     from edged.runner.intake import Intake
     from edged.runner.model import Context, Model
@@ -201,6 +203,7 @@ def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
 def _import() -> None:
     """Import what any model needs; what goes wrong is the load's to say, which imports it again."""
     with contextlib.suppress(ImportError, OSError, RuntimeError):
+        bind_alone()
         importlib.import_module("edged.runner.model")
         importlib.import_module("edged.runner.engine.embed")
         importlib.import_module("edged.runner.intake")

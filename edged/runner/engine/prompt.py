@@ -10,9 +10,6 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from jinja2 import TemplateError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from edged.errors import InvalidRequest, ModelFileError
 from edged.runner.protocol import Message
 
@@ -36,6 +33,9 @@ class ChatTemplate:
 
     def __init__(self, source: str, vocabulary: VocabularyLike) -> None:
         """Raises ModelFileError when the template does not parse."""
+        from jinja2 import TemplateError  # here: an embedding model needs none of it
+        from jinja2.sandbox import ImmutableSandboxedEnvironment
+
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
@@ -126,4 +126,4 @@ def _longest_of(texts: Sequence[str]) -> str:
 
 
 def _refuse(message: Any) -> None:
-    raise TemplateError(str(message))
+    raise ValueError(str(message))
