@@ -5,9 +5,8 @@ import time
 
 from edged.config.paths import state_dir
 from edged.config.schema import Config
-from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.calibration import Calibration
-from edged.lifecycle.planner import Planned, plan_models
+from edged.lifecycle.planner import planner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.record import Record
 from edged.lifecycle.repack_gain import GainMeter
@@ -45,16 +44,11 @@ def run(config: Config) -> None:
 def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
-    def plan(memory: MemoryFacts) -> Planned:
-        planned = plan_models(config, record.measured(), memory)
-        record.planned_on(planned.snapshot)
-        return planned
-
     def started() -> None:
         notify(ready=True, status="serving")
         meter.begin(pool.repack_work())
 
-    pool = Pool(config, plan, record)
+    pool = Pool(config, planner(config, record.measured, record.planned_on), record)
     try:
         pool.when_wanted = meter.interrupt
         pool.start()

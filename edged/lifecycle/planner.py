@@ -1,6 +1,6 @@
 """From a configuration to plans: the effects around the pure `plan` (headers, probe)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -54,6 +54,19 @@ def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None =
         problems=problems,
         repack_gains_wanted=not_measured(inputs, snapshot.cpu, settings.llama_build, measured),
     )
+
+
+def planner(
+    config: Config, measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
+) -> Callable[[MemoryFacts], Planned]:
+    """What plans by what has been learnt until then, and tells on which facts."""
+
+    def plan_anew(memory: MemoryFacts) -> Planned:
+        planned = plan_models(config, measured(), memory)
+        planned_on(planned.snapshot)
+        return planned
+
+    return plan_anew
 
 
 def _wanted(model: ModelInput) -> list[Run]:
