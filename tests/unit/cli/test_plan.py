@@ -53,7 +53,7 @@ def test_the_table_and_the_reasons(config: Path) -> None:
     assert result.exit_code == 1  # one is not installed
     table, _, reasons = result.output.partition("┘\n") if "┘" in result.output else ("", "", "")
     assert [name for name in ("minilm", "smollm2", "gone") if name in table] == ["minilm", "smollm2", "gone"]
-    for expected in ("strategy", "answer", "last", "warm", "512 x 16", "MiB"):
+    for expected in ("strategy", "answer", "last", "warm", "512 x 64", "MiB"):
         assert expected in table
     lines = reasons.splitlines()
     assert "minilm" in lines
