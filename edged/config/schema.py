@@ -188,6 +188,16 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     max_queue_tokens: Annotated[
         PositiveInt, _doc("Prompt tokens that may wait for this model; further ones get 429.")
     ] = 65536
+    step_time: Annotated[
+        Seconds,
+        _time(0.001, 60),
+        _doc("While answers are under way, prompts are computed in pieces that take about this long."),
+    ] = Seconds(0.1)
+    prefix_cache: Annotated[
+        Bytes,
+        _size(0),
+        _doc("Disk space for prompts that were asked for again, kept over an unload; 0: none."),
+    ] = Bytes(64 << 20)
 
 
 class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from edged.config.paths import model_path
+from edged.config.paths import model_path, state_dir
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
 from edged.hw.memory import memory_facts
@@ -232,6 +232,9 @@ class Pool:
             backoff_max_s=loading.restart_backoff_max,
             max_queue_requests=settings.max_queue_requests,
             max_queue_tokens=settings.max_queue_tokens,
+            step_s=float(settings.step_time),
+            prefix_dir=str(state_dir(self._config) / "prefixes" / model),
+            prefix_bytes=int(settings.prefix_cache),
             lease_fd=self._lease_fd,
         )
 

@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,22 +37,32 @@ if TYPE_CHECKING:
     from edged.runner.intake import Intake
     from edged.runner.model import Context, Model
 
-_OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
 _FIRST_CHUNK_TOKENS = 64  # of a prompt beside answers, until it is known how long that takes
+_OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
 
 
 class Loaded:
     """A loaded model with everything that serves it."""
 
-    def __init__(self, model: "Model", context: "Context", engine: "Engine[Any]", intake: "Intake") -> None:
+    def __init__(
+        self,
+        model: "Model",
+        context: "Context",
+        engine: "Engine[Any]",
+        intake: "Intake",
+        put_away: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`put_away` writes what of the context is wanted again; called when the engine has stopped."""
         self.model = model
         self.context = context
         self.engine = engine
         self.intake = intake
+        self._put_away = put_away
 
     def close(self) -> None:
-        """Stop computing and give the memory back."""
+        """Stop computing, keep hot prefixes, and give the memory back."""
         self.engine.stop()
+        self._put_away()
         self.context.close()
         self.model.close()
 
@@ -108,13 +118,13 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    worker = _worker(start, model, context, outbox)
+    worker, put_away = _worker(start, model, context, outbox)
     if start.warmup:
         outbox.send(protocol.Progress("warmup", 0, 0))
         worker.warm()
         clock.lap("warmup_s")
     intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
-    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), intake)
+    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), intake, put_away)
     loaded.engine.start()
     outbox.send(
         protocol.Ready(
@@ -170,20 +180,26 @@ def _warm_again(request: int, start: protocol.Start, loaded: Loaded, outbox: Out
     loaded.engine.warm(request)
 
 
-def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: Outbox) -> Any:
+def _worker(
+    start: protocol.Start, model: "Model", context: "Context", outbox: Outbox
+) -> tuple[Any, Callable[[], None]]:
+    """What computes, and what to do when it has stopped."""
     from edged.runner.engine.embed import EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
     from edged.runner.engine.lease import Lease
-    from edged.runner.engine.scheduler import Limits, Scheduler
-
     from edged.runner.engine.pace import Pace
+    from edged.runner.engine.scheduler import Limits, Scheduler
+    from edged.runner.model import cells_key
+    from edged.runner.shelf import Shelf, put_away
+
     lease, send = Lease(start.lease_fd, short=start.kind == "embed"), telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:
             raise ModelFileError(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
-        return EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
+        embed = EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
+        return embed, lambda: None
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
@@ -191,7 +207,12 @@ def _worker(start: protocol.Start, model: "Model", context: "Context", outbox: O
         max_queue_tokens=start.max_queue_tokens,
     )
     pace = Pace(start.step_s, min(_FIRST_CHUNK_TOKENS, start.n_batch))
-    return GenerateWorker(Scheduler(limits, context, pace), context, model.vocabulary, lease, send)
+    shelf = None
+    if start.prefix_dir is not None and start.prefix_bytes:
+        shelf = Shelf(Path(start.prefix_dir), start.prefix_bytes, cells_key(start), context, pace)
+    scheduler = Scheduler(limits, context, pace, shelf)
+    worker = GenerateWorker(scheduler, context, model.vocabulary, lease, send)
+    return worker, lambda: put_away(shelf, scheduler.hot_prefixes(), context.keep) if shelf else None
 
 
 def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:

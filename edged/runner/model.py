@@ -5,6 +5,7 @@ from another thread at the same time.
 """
 
 import ctypes
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -244,6 +245,24 @@ class Context:
         llama.llama_memory_seq_rm(self._memory, target, -1, -1)
         llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
+    def save(self, sequence: int) -> bytes:
+        """All KV cells of a sequence."""
+        size = llama.llama_state_seq_get_size(self._context, sequence)
+        cells = np.empty(size, np.uint8)
+        pointer = _pointer(cells, ctypes.c_uint8)
+        written = llama.llama_state_seq_get_data(self._context, pointer, size, sequence)
+        return cells[:written].tobytes()
+
+    def restore(self, sequence: int, cells: memoryview) -> bool:
+        """Make `cells` what a sequence holds; False: they do not fit, and it holds nothing."""
+        llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        array = np.frombuffer(cells, np.uint8)
+        pointer = _pointer(array, ctypes.c_uint8)
+        if llama.llama_state_seq_set_data(self._context, pointer, len(array), sequence) == len(array):
+            return True
+        llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return False
+
     def logits(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
         """What batch token `index` says of every token; a view that the next computation overwrites."""
         return np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, index), (self._n_vocab,))
@@ -252,6 +271,16 @@ class Context:
         """Give the memory back."""
         llama.llama_free(self._context)
         self._context = None
+
+
+def cells_key(start: Start) -> str:
+    """All that KV cells depend on: the file, the settings, llama.cpp itself."""
+    facts = os.stat(start.path)
+    library = os.stat(llama._lib._name)
+    return repr((
+        facts.st_size, facts.st_mtime_ns, library.st_size, library.st_mtime_ns,
+        start.n_ctx, start.n_seq_max, start.n_batch, start.n_ubatch, start.type_k, start.type_v, start.repack,
+    ))  # fmt: skip
 
 
 class _Batch:

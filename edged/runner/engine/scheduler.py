@@ -137,7 +137,7 @@ class Scheduler:
 
     def admit(self) -> Iterator[Sequence]:
         """Give free slots to waiting sequences; each goes where most of its prompt need not be computed."""
-        restorable = True
+        restorable = not self.running  # reading a file would make answers under way wait
         while self.waiting and len(self.running) < len(self.slots):
             sequence = self.waiting.popleft()
             self._admissions += 1
@@ -151,6 +151,16 @@ class Scheduler:
                 restorable = restorable and placement.source is None
             sequence.n_cached_tokens = len(slot.cached)
             yield sequence
+
+    def hot_prefixes(self) -> list[tuple[int, list[int]]]:
+        """Slots and what of their cells was asked for again, each prefix once."""
+        slots = sorted(self.slots, key=lambda slot: -slot.reused)
+        hot: list[tuple[int, list[int]]] = []
+        for slot in slots:
+            tokens = slot.cached[: slot.reused]
+            if tokens and not any(longer[: len(tokens)] == tokens for _, longer in hot):
+                hot.append((slot.index, tokens))
+        return hot
 
     def _shared(self, slot: Slot, tokens: list[int]) -> int:
         """How much of a prompt the slot can give; at least one token is left to compute."""
