@@ -42,6 +42,7 @@ class Sampler:
         before = prompt[-last_n[0] :] if last_n else ()
         self._recent = Recent(last_n[0], before) if last_n else None
         self._only_greedy = not biases and [name for name, _ in stages] == ["greedy"]
+        self._may_end = bool(biases) or grammar is not None  # only these make tokens impossible
         self._grammar = _grammar(vocabulary, grammar) if grammar is not None else None
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         for name, arguments in stages:
@@ -105,7 +106,7 @@ class Sampler:
 
     def _pick(self, among: np.ndarray[Any, Any]) -> int | None:
         """Run the chain; None where no candidate is possible: llama.cpp would take any, or abort."""
-        if not np.isfinite(among["logit"]).any():
+        if self._may_end and not np.isfinite(among["logit"]).any():
             return None
         array = _apply(self._chain, among)
         chosen = array.data[array.selected]

@@ -23,10 +23,16 @@ def likeliest(logits: Logits, count: int) -> Tokens | None:
     n_columns = len(logits) // _ROWS
     if not 0 < count <= n_columns // 4:
         return None
-    highest = logits[: _ROWS * n_columns].reshape(_ROWS, n_columns).max(axis=0)
+    in_table = _ROWS * n_columns
+    table = logits[:in_table].reshape(_ROWS, n_columns)
+    highest = table.max(axis=0)
     bound = np.partition(highest, n_columns - count)[n_columns - count]
-    found = np.flatnonzero(logits >= bound)
-    return found if count <= len(found) <= len(logits) // 4 else None
+    columns = np.flatnonzero(highest >= bound)
+    if not count <= len(columns) <= n_columns // 2:  # NaN, or a flat distribution
+        return None
+    row, column = np.nonzero(table[:, columns] >= bound)
+    found: Tokens = np.sort(row * n_columns + columns[column])
+    return np.concatenate((found, in_table + np.flatnonzero(logits[in_table:] >= bound)))
 
 
 def candidates(logits: Logits, tokens: Tokens | None) -> np.ndarray[Any, Any]:
