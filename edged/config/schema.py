@@ -192,7 +192,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds,
         _time(0.001, 60),
         _doc("While answers are under way, prompts are computed in pieces that take about this long."),
-    ] = Seconds(0.1)
+    ] = Seconds(0.25)
     prefix_cache: Annotated[
         Bytes,
         _size(0),

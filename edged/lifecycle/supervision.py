@@ -17,7 +17,7 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     backoff_max_s: float
     max_queue_requests: int
     max_queue_tokens: int
-    step_s: float = 0.1
+    step_s: float = 0.25
     prefix_dir: str | None = None
     prefix_bytes: int = 0
     lease_fd: int | None

@@ -55,7 +55,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     mlock_bytes: int
     max_queue_tokens: int
     max_queue_requests: int
-    step_s: float = 0.1  # a step that also computes prompts, while answers are under way
+    step_s: float = 0.25  # a step that also computes prompts, while answers are under way
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
