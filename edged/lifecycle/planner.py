@@ -12,16 +12,19 @@ from edged.gguf.header import read_header
 from edged.gguf.layout import prefetch_ranges
 from edged.hw.probe import probe
 from edged.hw.residency import Run
-from edged.hw.snapshot import HardwareSnapshot, MemoryFacts
+from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.process import lazy_map_library
 from edged.lifecycle.repack_gain import llama_build
+from edged.lifecycle.spares import Ahead
 from edged.policy.plan import plan
 from edged.policy.repacking import not_measured
 from edged.policy.settings import kind_of
+from edged.policy.timing import SPAWN_S
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 from edged.store import receipt
 
 _LAZY_PROBE_BYTES = 8 << 20
+_HANDOVER_S = 0.01  # to a runner that has imported everything
 _SMALLEST = ContextSettings(n_ctx=1, n_seq_max=1, n_ubatch=1)
 
 
@@ -34,14 +37,21 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     repack_gains_wanted: Mapping[str, str] = {}  # types of weights to measure, by the keys of their gains
 
 
-def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None = None) -> Planned:
+def plan_models(config: Config, measured: Measured, ahead: Ahead | None = None) -> Planned:
     """Measure this machine and plan every configured model; a file that cannot be read is a problem.
 
-    `memory` is what there was before the runners of these models were started, if they were.
+    `ahead`: the runners that load at start have been started, so their imports run while this measures.
     """
     inputs, problems = _inputs(config)
     wanted = {model.path: _wanted(model) for model in inputs}
-    snapshot = probe([str(model_path(config, model)) for model in config.models], wanted, memory=memory)
+    snapshot = probe(
+        [str(model_path(config, model)) for model in config.models],
+        wanted,
+        memory=ahead.memory if ahead else None,
+    )
+    if ahead is not None:
+        spawn_s = SPAWN_S if measured.spawn_s is None else measured.spawn_s
+        measured = msgspec.structs.replace(measured, spawn_s=max(_HANDOVER_S, spawn_s - snapshot.probe_s))
     settings = PlanSettings(
         memory=config.memory,
         loading=config.loading,
@@ -58,11 +68,11 @@ def plan_models(config: Config, measured: Measured, memory: MemoryFacts | None =
 
 def planner(
     config: Config, measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
-) -> Callable[[MemoryFacts], Planned]:
+) -> Callable[[Ahead | None], Planned]:
     """What plans by what has been learnt until then, and tells on which facts."""
 
-    def plan_anew(memory: MemoryFacts) -> Planned:
-        planned = plan_models(config, measured(), memory)
+    def plan_anew(ahead: Ahead | None) -> Planned:
+        planned = plan_models(config, measured(), ahead)
         planned_on(planned.snapshot)
         return planned
 

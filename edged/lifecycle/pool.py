@@ -9,12 +9,11 @@ from edged.config.paths import model_path, state_dir
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
 from edged.hw.memory import memory_facts
-from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.repack_gain import Work
-from edged.lifecycle.spares import Spares, how_many
+from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
 from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision
 from edged.policy.types import LoadPlan
@@ -24,10 +23,12 @@ from edged.runner import protocol
 class Pool:
     """The configured models and their runners."""
 
-    def __init__(self, config: Config, planner: Callable[[MemoryFacts], Planned], observer: Observer) -> None:
+    def __init__(
+        self, config: Config, planner: Callable[[Ahead | None], Planned], observer: Observer
+    ) -> None:
         """Plans at once, by calling `planner`, and again when a model is asked for whose file was missing.
 
-        `planner` is given the memory that there is without runners of models that have no plan yet.
+        The first time runners may have been started ahead of their plans, and `planner` is told so.
         """
         self._config = config
         self._planner = planner
@@ -39,10 +40,11 @@ class Pool:
         self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
-        memory = memory_facts()
-        self._spares = Spares(self._how_many_spares(memory), self._lease_fd)
+        ahead = Ahead(memory=memory_facts())
+        n_spares = self._how_many_spares(ahead)
+        self._spares = Spares(n_spares, self._lease_fd)
         try:
-            planned = planner(memory)
+            planned = planner(ahead if n_spares else None)
             self.snapshot = planned.snapshot
             self._repack_gains_wanted = planned.repack_gains_wanted
             for model in config.models:
@@ -138,7 +140,7 @@ class Pool:
         self.when_wanted()
         with self._replanning:
             if model not in self._handles:
-                self._adopt(model, self._planner(memory_facts()))
+                self._adopt(model, self._planner(None))
         self._check_open()  # again: planning takes its time, and `close` knows only the models that it saw
         handle = self._handle(model)
         self._check_room(handle)
@@ -219,10 +221,12 @@ class Pool:
             plan, self._supervision(model), self, check_file, self._spares.take
         )
 
-    def _how_many_spares(self, memory: MemoryFacts) -> int:
+    def _how_many_spares(self, ahead: Ahead) -> int:
+        if not imports_are_cached():
+            return 0
         wanted = [model for model, settings in self._config.models.items() if settings.preload]
         there = sum(model_path(self._config, model).is_file() for model in wanted)
-        return how_many(there, memory, len(os.sched_getaffinity(0)))
+        return how_many(there, ahead.memory, len(os.sched_getaffinity(0)))
 
     def _supervision(self, model: str) -> Supervision:
         loading, settings = self._config.loading, self._config.models[model]

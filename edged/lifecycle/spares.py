@@ -1,7 +1,13 @@
 """Runner processes that start before there are plans: their imports take as long as measuring the storage."""
 
+import errno
+import importlib.util
 import logging
+import os
 import threading
+from pathlib import Path
+
+import msgspec
 
 from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.process import RunnerProcess
@@ -10,6 +16,39 @@ log = logging.getLogger(__name__)
 
 # A runner without a model takes about 25 MB. Where a few of these are all there is, none is started in vain.
 _ROOM_BYTES = 96 << 20
+
+
+class Ahead(msgspec.Struct, frozen=True, kw_only=True):
+    """That runners were started before their plans, and the memory that there was before."""
+
+    memory: MemoryFacts
+
+
+def imports_are_cached() -> bool:
+    """Whether importing reads no storage: after a power-on it does, and would spoil what is measured there.
+
+    True where that cannot be found out.
+    """
+    spec = importlib.util.find_spec("llama_cpp")
+    if spec is None or not spec.submodule_search_locations:
+        return False  # the runner says what is wrong
+    libraries = Path(spec.submodule_search_locations[0], "lib").glob("libllama.so*")
+    return all(begin_is_cached(library) for library in libraries)
+
+
+def begin_is_cached(path: Path) -> bool:
+    """Whether a file's first page can be read without waiting; mincore(2) tells only a file's owner."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return True
+    try:
+        os.preadv(file, [bytearray(1)], 0, os.RWF_NOWAIT)
+    except OSError as error:
+        return error.errno != errno.EAGAIN  # another one: not every filesystem can tell
+    finally:
+        os.close(file)
+    return True
 
 
 def how_many(models: int, memory: MemoryFacts, cores: int) -> int:

@@ -145,7 +145,7 @@ def start(
         fake_plan(model, path, at_start=config.models[model].preload) for model, path in models.items()
     )
     planned = Planned(snapshot=snapshot, plans=plans, problems=problems or {})
-    pool = Pool(config, lambda _memory: planned, _Silent())
+    pool = Pool(config, lambda _ahead: planned, _Silent())
     metrics = Metrics()
     metrics.watch(pool.statuses)
     server = Server(

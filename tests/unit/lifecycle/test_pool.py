@@ -11,6 +11,7 @@ from edged.errors import Unavailable
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.spares import Ahead
 from tests.plans import fake_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners
 
@@ -25,7 +26,7 @@ def _planned(*, found: bool) -> Planned:
     )
 
 
-def _pool(planner: Callable[[MemoryFacts], Planned]) -> Pool:
+def _pool(planner: Callable[[Ahead | None], Planned]) -> Pool:
     return Pool(CONFIG, planner, Noted())
 
 
@@ -34,7 +35,7 @@ def test_a_model_whose_file_came_later_is_planned_when_it_is_asked_for(
 ) -> None:
     runners = Runners(monkeypatch)
     found = False
-    pool = _pool(lambda _memory: _planned(found=found))
+    pool = _pool(lambda _ahead: _planned(found=found))
     assert pool.problems == {"m": "m.gguf is missing"}
     with pytest.raises(Unavailable, match="missing"):
         pool.load("m")
@@ -60,7 +61,7 @@ def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
         return _planned(found=True)
 
     planners = iter([lambda: _planned(found=False), slow])
-    pool = _pool(lambda _memory: next(planners)())
+    pool = _pool(lambda _ahead: next(planners)())
     refused: list[Unavailable] = []
 
     def load() -> None:
@@ -89,7 +90,7 @@ def test_what_fits_only_alone_is_not_loaded_beside_another(monkeypatch: pytest.M
             msgspec.structs.replace(fake_plan("large", "fake:generate", at_start=False), alone=True),
         ),
     )
-    pool = Pool(config, lambda _memory: planned, Noted())
+    pool = Pool(config, lambda _ahead: planned, Noted())
     pool.start()
     small = runners.next()
     small.say(READY)
@@ -112,7 +113,7 @@ def test_whoever_asks_for_a_model_stops_what_is_measured_in_idle_time(
 ) -> None:
     runners = Runners(monkeypatch)
     planned = msgspec.structs.replace(_planned(found=True), repack_gains_wanted={"key": "Q4_0"})
-    pool = _pool(lambda _memory: planned)
+    pool = _pool(lambda _ahead: planned)
     asked: list[bool] = []
     work = pool.repack_work()
     pool.when_wanted = lambda: asked.append(work.is_idle())

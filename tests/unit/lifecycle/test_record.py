@@ -174,7 +174,7 @@ def _pool(record: Record) -> Iterator[Pool]:
         models={"smollm2": Model(file="fake:embed")}, loading=LoadingSettings(restart_backoff=Seconds(0.01))
     )
     planned = Planned(snapshot=snapshot(), plans=(plan,), problems={})
-    pool = Pool(config, lambda _memory: planned, record)
+    pool = Pool(config, lambda _ahead: planned, record)
     yield pool
     pool.close()
 

@@ -1,7 +1,9 @@
 """Real runner processes that are started before there is anything to load."""
 
 import os
+import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import msgspec
@@ -16,10 +18,11 @@ from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.spares import Spares, how_many
+from edged.lifecycle.spares import Ahead, Spares, begin_is_cached, how_many, imports_are_cached
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
+from tests.device.page_cache import cold
 from tests.plans import fake_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, Noted
 
@@ -119,9 +122,10 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
         return started[0]
 
     monkeypatch.setattr(pool_module, "Spares", watched)
+    monkeypatch.setattr(pool_module, "imports_are_cached", lambda: True)
     pids: list[int] = []
 
-    def refusing(_memory: MemoryFacts) -> Planned:
+    def refusing(_ahead: Ahead | None) -> Planned:
         pids.extend(process.pid for process in started[0]._waiting)
         plans = [fake_plan("a", str(tmp_path / "a")), fake_plan("b", str(tmp_path / "b"))]
         return Planned(
@@ -139,13 +143,53 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
 
 
 def test_no_spare_outlives_planning_that_fails(tmp_path: Path) -> None:
-    def failing(_memory: MemoryFacts) -> Planned:
+    def failing(_ahead: Ahead | None) -> Planned:
         raise KeyboardInterrupt
 
     before = _children()
     with pytest.raises(KeyboardInterrupt):
         Pool(_two_models(tmp_path), failing, Noted())
     assert _children() == before
+
+
+def test_nothing_is_started_ahead_where_imports_would_read_what_is_being_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Ahead | None] = []
+
+    def planner(ahead: Ahead | None) -> Planned:
+        told.append(ahead)
+        return Planned(
+            snapshot=HardwareSnapshot(memory=MemoryFacts(), cpu=CpuFacts()),
+            plans=(),
+            problems=dict.fromkeys("ab", "damaged"),
+        )
+
+    for cached in (False, True):
+        monkeypatch.setattr(pool_module, "imports_are_cached", lambda cached=cached: cached)
+        Pool(_two_models(tmp_path), planner, Noted()).close()
+    assert [ahead is not None for ahead in told] == [False, True]
+
+
+def test_whether_the_libraries_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = find_spec("llama_cpp")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    library = next(Path(spec.submodule_search_locations[0], "lib").glob("libllama.so*"))
+    library.read_bytes()
+    assert imports_are_cached()
+    monkeypatch.setattr(spares_module, "begin_is_cached", lambda path: path != library)
+    assert not imports_are_cached()
+
+
+def test_a_file_that_has_to_be_read_from_storage() -> None:
+    with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="edged-test-") as folder:
+        file = Path(folder, "library")
+        file.write_bytes(os.urandom(1 << 20))
+        assert begin_is_cached(file)
+        cold(file)
+        assert not begin_is_cached(file)
+        assert begin_is_cached(Path(folder, "missing"))
 
 
 def _two_models(folder: Path) -> Config:
