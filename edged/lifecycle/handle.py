@@ -16,7 +16,7 @@ from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
 from edged.lifecycle.status import Cause, LoadClock, ModelStatus, why_ended, why_not_ready
-from edged.lifecycle.supervision import Backoff, Observer, Supervision, start_frame
+from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, start_frame
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -56,6 +56,7 @@ class RunnerHandle:
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
+        self._awaited = Awaited(supervision)
 
     # ---- life ----
 
@@ -105,6 +106,7 @@ class RunnerHandle:
         """Unload for good: whoever still waits for the model does not load it again."""
         with self._changed:
             self._closed = True
+            self._awaited.close()
         self.unload()
 
     def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:
@@ -113,7 +115,7 @@ class RunnerHandle:
         Raises Unavailable after `wait_s`, or at once when waiting would be in vain.
         """
         deadline = time.monotonic() + wait_s
-        with self._changed:
+        with self._changed, self._awaited.by_one_more():
             while self._board.status.state != "ready":
                 if self._board.status.state == "failed" and not self._worth_waiting():
                     raise Unavailable(
@@ -239,7 +241,7 @@ class RunnerHandle:
 
     def _spawn(self) -> RunnerProcess:
         module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
-        return RunnerProcess(module, self._supervision.lease_fd)
+        return RunnerProcess(module, self._supervision.inherited)
 
     def _follow(self, process: RunnerProcess, cause: Cause) -> None:
         """Load and serve until the process ends."""

@@ -34,6 +34,7 @@ class Pool:
         self._planner = planner
         self._observer = observer
         self._lease_fd = os.memfd_create("edged-compute-lease")
+        self._board_fd = os.memfd_create("edged-reading-turns")
         self._replanning = threading.Lock()
         self._handles: dict[str, RunnerHandle] = {}
         self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
@@ -42,7 +43,7 @@ class Pool:
         self.draining = False
         ahead = Ahead(memory=memory_facts())
         n_spares = self._how_many_spares(ahead)
-        self._spares = Spares(n_spares, self._lease_fd)
+        self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
         try:
             planned = planner(ahead if n_spares else None)
             self.snapshot = planned.snapshot
@@ -64,8 +65,9 @@ class Pool:
         return {model: why for model, why in self._problems.items() if model not in self._handles}
 
     def start(self) -> None:
-        """Load what is to be loaded at start; returns at once."""
+        """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [handle for handle in self._handles.values() if handle.plan.load_at_start]
+        at_start.sort(key=lambda handle: sum(piece.length for piece in handle.plan.prefetch))
         self._spares.keep(len(at_start))
         for handle in at_start:
             handle.load("boot")
@@ -186,6 +188,7 @@ class Pool:
             stop.join()
         if self._lease_fd >= 0:
             os.close(self._lease_fd)
+            os.close(self._board_fd)
             self._lease_fd = -1
 
     # ---- the observer of every runner ----
@@ -240,6 +243,8 @@ class Pool:
             prefix_dir=str(state_dir(self._config) / "prefixes" / model),
             prefix_bytes=int(settings.prefix_cache),
             lease_fd=self._lease_fd,
+            board_fd=self._board_fd,
+            number=list(self._config.models).index(model),
         )
 
     def _check_open(self) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edged.errors import RunnerFailed
@@ -34,13 +34,14 @@ def lazy_map_library() -> Path | None:
 class RunnerProcess:
     """A running child. Frames may be sent from any thread; `events` is for one thread."""
 
-    def __init__(self, module: str, lease_fd: int | None) -> None:
+    def __init__(self, module: str, inherited: Sequence[int]) -> None:
+        """`inherited` are the descriptors that all runners share."""
         ours, theirs = socket.socketpair()
         ours.settimeout(_SEND_TIMEOUT_S)
         library = None
         try:
             library = _opened(lazy_map_library())
-            descriptors = (theirs.fileno(), lease_fd, library)
+            descriptors = (theirs.fileno(), library, *inherited)
             self._child = subprocess.Popen(
                 [sys.executable, "-m", module, str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,

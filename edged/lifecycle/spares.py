@@ -5,6 +5,7 @@ import importlib.util
 import logging
 import os
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -61,13 +62,13 @@ def how_many(models: int, memory: MemoryFacts, cores: int) -> int:
 class Spares:
     """Runners that wait for their model. Each belongs to whoever takes it; the others end with `close`."""
 
-    def __init__(self, count: int, lease_fd: int | None) -> None:
+    def __init__(self, count: int, inherited: Sequence[int]) -> None:
         """Start `count` of them, or fewer where the system has no more processes to give."""
         self._lock = threading.Lock()
         self._waiting: list[RunnerProcess] = []
         try:
             for _ in range(count):
-                self._waiting.append(RunnerProcess("edged.runner.main", lease_fd))
+                self._waiting.append(RunnerProcess("edged.runner.main", inherited))
         except OSError as error:
             log.warning("a runner cannot be started ahead of its plan: %s", error)
         except BaseException:

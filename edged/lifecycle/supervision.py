@@ -1,5 +1,7 @@
 """How runners are watched, who is told, and a plan as the first frame to its runner."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 import msgspec
@@ -7,6 +9,7 @@ import msgspec
 from edged.lifecycle.status import Cause
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
+from edged.runner.turns import expect
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +24,13 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     prefix_dir: str | None = None
     prefix_bytes: int = 0
     lease_fd: int | None
+    board_fd: int | None = None
+    number: int = 0  # of the model's place on the board
+
+    @property
+    def inherited(self) -> tuple[int, ...]:
+        """The descriptors that a runner is given."""
+        return tuple(fd for fd in (self.lease_fd, self.board_fd) if fd is not None)
 
 
 class Backoff:
@@ -44,6 +54,37 @@ class Backoff:
     def reset(self) -> None:
         """Forget earlier failures."""
         self.crashes = 0
+
+
+class Awaited:
+    """Whether requests wait for a model to load: its reader then goes before those that nobody waits for.
+
+    Not thread-safe: used under the condition of the model's handle.
+    """
+
+    def __init__(self, supervision: Supervision) -> None:
+        self._board_fd = supervision.board_fd
+        self._number = supervision.number
+        self._n_waiting = 0
+
+    @contextmanager
+    def by_one_more(self) -> Iterator[None]:
+        """One more request waits meanwhile."""
+        self._n_waiting += 1
+        try:
+            self._tell()
+            yield
+        finally:
+            self._n_waiting -= 1
+            self._tell()
+
+    def close(self) -> None:
+        """Tell nothing any more: the pool closes the descriptor after its handles."""
+        self._board_fd = None
+
+    def _tell(self) -> None:
+        if self._board_fd is not None:
+            expect(self._board_fd, self._number, expected=self._n_waiting > 0)
 
 
 class Observer(Protocol):
@@ -88,7 +129,10 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         step_s=supervision.step_s,
         prefix_dir=supervision.prefix_dir,
         prefix_bytes=supervision.prefix_bytes,
+        pass_waits=plan.pass_waits,
         lease_fd=supervision.lease_fd,
+        board_fd=supervision.board_fd,
+        number=supervision.number,
     )
 
 

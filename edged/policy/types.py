@@ -112,5 +112,6 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     replaced: tuple[ByteRange, ...] = ()  # repacked: copies are used instead
     random_access: tuple[ByteRange, ...]  # rows picked here and there: readahead would only waste reads
     mlock_bytes: int
+    pass_waits: bool = False  # nothing computes before the reader is through: faults are slow here
     predicted: Prediction
     reasons: tuple[str, ...]

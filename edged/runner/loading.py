@@ -1,6 +1,8 @@
 """Getting a model's bytes into memory: the reader, the map's advice, and locking."""
 
 import ctypes
+import errno
+import mmap
 import os
 import resource
 import sys
@@ -9,7 +11,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, Reads, Step
+from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, Reads, Start, Step
+from edged.runner.turns import Turns
 
 _CHUNK_BYTES = 1 << 20
 _REPORT_EVERY_S = 0.1
@@ -19,16 +22,25 @@ class Prefetch:
     """A sequential reader that fills the page cache, in the order in which the bytes are wanted.
 
     It reads rather than asks for readahead, so that its progress is true; llama.cpp's map shares the pages.
+    Between chunks it lets others read whose turn it is; what is cached it takes at any time.
     """
 
-    def __init__(self, path: str, ranges: Sequence[FileRange], report: Callable[[Progress], None]) -> None:
+    def __init__(
+        self, path: str, ranges: Sequence[FileRange], report: Callable[[Progress], None], turns: Turns
+    ) -> None:
         self._path = path
         self._ranges = ranges
         self._report = report
+        self._turns = turns
         self._bytes_total = sum(piece.length for piece in ranges)
         self._bytes_done = 0
+        self._reading_s = 0.0
+        self._begun = threading.Event()
+        self._in_turn = threading.Event()
         self._finished = threading.Event()
         self._stop = threading.Event()
+        if not self._bytes_total:
+            self._nothing_is_left()
 
     @property
     def done(self) -> bool:
@@ -39,6 +51,11 @@ class Prefetch:
     def stopped(self) -> bool:
         """Whether the runner is about to end."""
         return self._stop.is_set()
+
+    @property
+    def reading_s(self) -> float:
+        """The time spent on reads so far, without waiting for a turn."""
+        return self._reading_s
 
     def start(self) -> None:
         """Read in a thread of its own; returns at once."""
@@ -52,15 +69,31 @@ class Prefetch:
         """Return when the reader has finished."""
         self._finished.wait()
 
+    def wait_until_begun(self) -> None:
+        """Return when the first bytes are there: parsing them before would take the storage from others."""
+        self._begun.wait()
+
+    def wait_for_turn(self) -> None:
+        """Return when it is the reader's turn, or it has finished: faults before would take another's."""
+        self._in_turn.wait()
+
     def _run(self) -> None:
         try:
             with open(self._path, "rb", buffering=0) as file:
-                self._read(file.fileno())
+                self._turns.enter(os.fstat(file.fileno()).st_dev, self._bytes_total)
+                try:
+                    self._read(file.fileno())
+                finally:
+                    self._turns.leave()
         except OSError as error:
             print(f"prefetch of {self._path} stopped: {error}", file=sys.stderr)
         finally:
-            self._finished.set()
+            self._nothing_is_left()
             self._report(Progress("prefetch", self._bytes_done, self._bytes_total))
+
+    def _nothing_is_left(self) -> None:
+        for event in (self._begun, self._in_turn, self._finished):
+            event.set()
 
     def _read(self, fd: int) -> None:
         buffer = bytearray(_CHUNK_BYTES)
@@ -69,14 +102,60 @@ class Prefetch:
         for piece in self._ranges:
             offset, end = piece.offset, piece.offset + piece.length
             while offset < end and not self._stop.is_set():
-                count = os.preadv(fd, [view[: min(_CHUNK_BYTES, end - offset)]], offset)
+                count = self._read_chunk(fd, view[: min(_CHUNK_BYTES, end - offset)], offset)
                 if count == 0:
                     raise OSError(f"the file ended at byte {offset}, {end} were expected")
                 offset += count
                 self._bytes_done += count
+                self._begun.set()
                 if (now_s := time.monotonic()) - reported_s >= _REPORT_EVERY_S:
                     reported_s = now_s
                     self._report(Progress("prefetch", self._bytes_done, self._bytes_total))
+
+    def _read_chunk(self, fd: int, into: memoryview, offset: int) -> int:
+        """Read a chunk when it is this reader's turn, or now what is cached of it."""
+        left_bytes = self._bytes_total - self._bytes_done
+        if not self._turns.mine(left_bytes):
+            if count := _read_cached(fd, into, offset):
+                return count
+            self._in_turn.clear()
+            self._turns.wait(left_bytes, self._stop.is_set)
+        self._in_turn.set()
+        began_s = time.monotonic()
+        count = os.preadv(fd, [into], offset)
+        self._reading_s += time.monotonic() - began_s
+        return count
+
+
+def _read_cached(fd: int, into: memoryview, offset: int) -> int:
+    """Read what the page cache holds at `offset`; 0 where that is nothing, or the file system cannot tell."""
+    try:
+        if os.preadv(fd, [into[: mmap.PAGESIZE]], offset, os.RWF_NOWAIT) == 0:  # asks for little if in vain
+            return 0
+        return os.preadv(fd, [into], offset, os.RWF_NOWAIT)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EOPNOTSUPP):
+            return 0
+        raise
+
+
+def ranges_to_warm(start: Start) -> tuple[FileRange, ...]:
+    """What a warm-up may find evicted: neither what is pinned nor what is not used in the file any more."""
+    return () if start.mlock_bytes else without(start.prefetch, start.replaced)
+
+
+def without(ranges: Sequence[FileRange], removed: Sequence[FileRange]) -> tuple[FileRange, ...]:
+    """The parts of `ranges`, in their order, that lie in none of `removed`."""
+    left = list(ranges)
+    for hole in removed:
+        begin, end = hole.offset, hole.offset + hole.length
+        pieces = (
+            (max(first, piece.offset), min(last, piece.offset + piece.length))
+            for piece in left
+            for first, last in ((piece.offset, begin), (end, piece.offset + piece.length))
+        )
+        left = [FileRange(first, last - first) for first, last in pieces if first < last]
+    return tuple(left)
 
 
 def anon_bytes() -> int | None:

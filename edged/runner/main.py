@@ -26,11 +26,13 @@ from edged.runner.loading import (
     Prefetch,
     anon_bytes,
     lazy_map_is_loaded,
+    ranges_to_warm,
     reads_so_far,
     telling_reads,
 )
-from edged.runner.mapping import advise_random, pin
+from edged.runner.mapping import Rows, advise_random, pin
 from edged.runner.outbox import Outbox
+from edged.runner.turns import Turns
 
 if TYPE_CHECKING:
     from edged.runner.engine.engine import Engine
@@ -50,6 +52,7 @@ class Loaded:
         context: "Context",
         engine: "Engine[Any]",
         intake: "Intake",
+        rows: Rows,
         put_away: Callable[[], None] = lambda: None,
     ) -> None:
         """`put_away` writes what of the context is wanted again; called when the engine has stopped."""
@@ -57,6 +60,7 @@ class Loaded:
         self.context = context
         self.engine = engine
         self.intake = intake
+        self.rows = rows
         self._put_away = put_away
 
     def close(self) -> None:
@@ -79,7 +83,8 @@ def main() -> int:
     if not isinstance(start, protocol.Start):
         return 1
     outbox = Outbox(connection)
-    prefetch = Prefetch(start.path, start.prefetch, outbox.send)
+    turns = Turns(start.board_fd, start.number)
+    prefetch = Prefetch(start.path, start.prefetch, outbox.send, turns)
     prefetch.start()
     try:
         loaded = load(start, prefetch, outbox)
@@ -87,7 +92,7 @@ def main() -> int:
         outbox.send(protocol.LoadFailed(str(error)))
         return 1
     try:
-        serve(frames, start, loaded, outbox)
+        serve(asking(frames, turns), start, loaded, outbox)
     finally:
         prefetch.stop()
         loaded.close()
@@ -104,6 +109,10 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
 
     clock.lap("import_s")
     outbox.send(protocol.Progress("vocabulary", 0, 0))
+    prefetch.wait_until_begun()
+    if start.pass_waits and start.repack:
+        prefetch.wait()
+    clock.lap("turn_wait_s")
     model = Model(start)
     advise_random(start.path, start.random_access)
     clock.lap("vocabulary_s")
@@ -118,13 +127,17 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    worker, put_away = _worker(start, model, context, outbox)
+    worker, put_away = _worker(start, model, context, prefetch, outbox)
     if start.warmup:
         outbox.send(protocol.Progress("warmup", 0, 0))
         worker.warm()
         clock.lap("warmup_s")
     intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
-    loaded = Loaded(model, context, Engine(worker, abort_flag, outbox.send), intake, put_away)
+    engine = Engine(
+        worker, abort_flag, outbox.send, prefetch.wait if start.pass_waits else prefetch.wait_for_turn
+    )
+    rows = Rows(start.path, start.random_access, model.vocabulary.size)
+    loaded = Loaded(model, context, engine, intake, rows, put_away)
     loaded.engine.start()
     outbox.send(
         protocol.Ready(
@@ -137,9 +150,18 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
             timings_s=clock.laps_s,
             anon_bytes=anon_bytes(),
             reads=reads_so_far(),
+            reading_s=prefetch.reading_s if prefetch.done else None,
         )
     )
     return loaded
+
+
+def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protocol.ToRunner]:
+    """The same frames; requests hurry the reader."""
+    for frame in frames:
+        if isinstance(frame, protocol.Generate | protocol.Embed):
+            turns.ask()
+        yield frame
 
 
 def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
@@ -148,7 +170,7 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
         match frame:
             case protocol.Generate() | protocol.Embed():
                 try:
-                    loaded.engine.submit(_job(frame, loaded.intake, outbox))
+                    loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
                     outbox.send(_refusal(frame.id, str(error), error.param))
             case protocol.Cancel():
@@ -160,9 +182,12 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 return
 
 
-def _job(frame: protocol.Generate | protocol.Embed, intake: "Intake", outbox: Outbox) -> Any:
+def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outbox) -> Any:
+    intake = loaded.intake
     if isinstance(frame, protocol.Embed):
-        return intake.embed_job(frame)
+        job = intake.embed_job(frame)
+        loaded.rows.want(job.inputs)
+        return job
     if frame.sampling.grammar is None:
         return intake.sequence(frame)
     with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
@@ -174,14 +199,14 @@ def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected
 
 
 def _warm_again(request: int, start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
-    again = Prefetch(start.path, start.prefetch, outbox.send)
+    again = Prefetch(start.path, ranges_to_warm(start), outbox.send, Turns(start.board_fd, start.number))
     again.start()
     again.wait()
     loaded.engine.warm(request)
 
 
 def _worker(
-    start: protocol.Start, model: "Model", context: "Context", outbox: Outbox
+    start: protocol.Start, model: "Model", context: "Context", prefetch: Prefetch, outbox: Outbox
 ) -> tuple[Any, Callable[[], None]]:
     """What computes, and what to do when it has stopped."""
     from edged.runner.engine.embed import EmbedWorker
@@ -192,7 +217,8 @@ def _worker(
     from edged.runner.model import cells_key
     from edged.runner.shelf import Shelf, put_away
 
-    lease, send = Lease(start.lease_fd, short=start.kind == "embed"), telling_reads(outbox.send)
+    lease = Lease(start.lease_fd, short=start.kind == "embed", storage_bound=lambda: not prefetch.done)
+    send = telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:
             raise ModelFileError(

@@ -19,6 +19,36 @@ def advise_random(path: str, ranges: Sequence[FileRange]) -> None:
     _advise(path, ranges, _MADV_RANDOM)
 
 
+class Rows:
+    """The rows of a model's token table, where it is a table to pick rows from.
+
+    A pass touches its rows one after the other, and each read would queue behind what another model's reader
+    has asked for; asked for at once, they queue once.
+    """
+
+    def __init__(self, path: str, tables: Sequence[FileRange], n_rows: int) -> None:
+        """`tables` are read here and there; anything but one table of `n_rows` is left to page faults."""
+        whole = len(tables) == 1 and n_rows > 0 and tables[0].length % n_rows == 0
+        self._path = path
+        self._offset = tables[0].offset if whole else 0
+        self._row_bytes = tables[0].length // n_rows if whole else 0
+        self._asked_for: set[int] = set()
+
+    def want(self, inputs: Sequence[Sequence[int]]) -> None:
+        """Begin to read the rows of those tokens that are new; returns at once."""
+        new = {token for tokens in inputs for token in tokens} - self._asked_for
+        if not self._row_bytes or not new:
+            return
+        self._asked_for |= new
+        try:
+            with open(self._path, "rb", buffering=0) as file:
+                for token in new:
+                    offset = self._offset + token * self._row_bytes
+                    os.posix_fadvise(file.fileno(), offset, self._row_bytes, os.POSIX_FADV_WILLNEED)
+        except OSError as error:  # the map still has them, at the pace of page faults
+            print(f"{self._path}: {error}", file=sys.stderr)
+
+
 def let_go(path: str, ranges: Sequence[FileRange]) -> None:
     """Give back the pages of parts that are used no more; they stay cached while nobody needs the room."""
     _advise(path, ranges, _MADV_DONTNEED)

@@ -59,6 +59,9 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
+    pass_waits: bool = False  # nothing computes before all is read: faults are slow on this storage
+    board_fd: int | None = None  # of another one, by which readers take turns
+    number: int = 0  # of this model's place there
 
 
 class Message(msgspec.Struct, frozen=True):
@@ -162,6 +165,7 @@ class Ready(msgspec.Struct, frozen=True, tag="ready", kw_only=True):
     timings_s: dict[str, Seconds]
     anon_bytes: Count | None
     reads: Reads | None = None
+    reading_s: Seconds | None = None  # what the reader spent on reads; None while it still reads
 
 
 class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):

@@ -97,7 +97,7 @@ def measure(cell: Cell) -> tuple[LoadPlan, Memory]:
     """Load the model in a runner, use every buffer, and look. Raises BenchFailed."""
     header = read_header(cell.model.file)
     chosen = _plan(cell, header)
-    process = RunnerProcess("edged.runner.main", None)
+    process = RunnerProcess("edged.runner.main", ())
     try:
         process.send(start_frame(chosen, _SUPERVISION))
         _use(process, process.events(lambda: _PATIENCE_S), _requests(chosen, header))

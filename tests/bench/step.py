@@ -26,6 +26,7 @@ from edged.runner.loading import Prefetch
 from edged.runner.main import Loaded, load
 from edged.runner.outbox import Outbox
 from edged.runner.protocol import Generate, Sampling, Start
+from edged.runner.turns import Turns
 from tests.bench.models import BenchModel, installed
 from tests.bench.report import print_table
 
@@ -93,7 +94,7 @@ def loaded_model(model: BenchModel, threads: int, outbox: Outbox) -> Iterator[Lo
         n_seq_max=_SLOTS, n_batch=512, n_ubatch=512, type_k="f16", type_v="f16", n_threads=threads,
         prefetch=(), random_access=(), mlock_bytes=0, max_queue_tokens=8192, max_queue_requests=_SLOTS,
     )  # fmt: skip
-    loaded = load(start, Prefetch(start.path, (), outbox.send), outbox)
+    loaded = load(start, Prefetch(start.path, (), outbox.send, Turns(None, 0)), outbox)
     try:
         yield loaded
     finally:

@@ -54,8 +54,16 @@ class Worker(Protocol[Job]):
 class Engine(Generic[Job]):
     """Runs a worker's steps while there is work, and waits when there is none."""
 
-    def __init__(self, worker: Worker[Job], abort_flag: ctypes.c_int, send: Send) -> None:
+    def __init__(
+        self,
+        worker: Worker[Job],
+        abort_flag: ctypes.c_int,
+        send: Send,
+        first_wait: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`first_wait` returns when there is something to compute with; jobs are kept meanwhile."""
         self._worker = worker
+        self._first_wait = first_wait
         self._abort_flag = abort_flag
         self._send = send
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -96,6 +104,7 @@ class Engine(Generic[Job]):
 
     def _run(self) -> None:
         try:
+            self._first_wait()
             while not self._stopping:
                 self._take_commands()
                 if not self._stopping and not self._worker.idle:

@@ -7,7 +7,8 @@ or is stopped keeps it, so nobody waits longer than PATIENCE_S, and others then 
 A lock that is given back goes to whoever asks next, which is mostly the runner that had it. So whoever waits
 for `work` holds another lock meanwhile, behind which everybody else queues: short embedding batches at
 `first`, generators at `later`. A generator that finds `first` taken lets that batch pass and is next itself:
-an embedding waits for one step, a generator for one batch.
+an embedding waits for one step, a generator for one batch. A step that waits for
+storage computes next to nothing but lasts for seconds: it goes without.
 """
 
 import ctypes
@@ -15,7 +16,7 @@ import fcntl
 import mmap
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from edged.runner.engine.mutex import ROOM_BYTES, Mutex
@@ -32,18 +33,25 @@ class Lease:
     """
 
     def __init__(
-        self, inherited_fd: int | None, *, short: bool = False, patience_s: float = PATIENCE_S
+        self,
+        inherited_fd: int | None,
+        *,
+        short: bool = False,
+        patience_s: float = PATIENCE_S,
+        storage_bound: Callable[[], bool] = lambda: False,
     ) -> None:
+        """`storage_bound` says whether the next step mostly waits for storage."""
         self._locks = None if inherited_fd is None else _Locks(inherited_fd)
         self._short = short
         self._patience_s = patience_s
+        self._storage_bound = storage_bound
         self._overdue = False  # the holder was waited for already
 
     @contextmanager
     def held(self) -> Iterator[bool]:
         """Wait for the lease and hold it; says whether it was granted in time."""
         locks = self._locks
-        granted = locks is not None and self._take(locks)
+        granted = locks is not None and not self._storage_bound() and self._take(locks)
         try:
             yield granted
         finally:

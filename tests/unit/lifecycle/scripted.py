@@ -1,7 +1,7 @@
 """Runner processes that say what a test tells them to, and end when it says so."""
 
 import queue
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -84,7 +84,7 @@ class Runners:
         self._spawned: queue.SimpleQueue[Scripted] = queue.SimpleQueue()
         monkeypatch.setattr(handle, "RunnerProcess", self._spawn)
 
-    def _spawn(self, _module: str, _lease_fd: int | None) -> Any:
+    def _spawn(self, _module: str, _inherited: Sequence[int]) -> Any:
         process = Scripted()
         self._spawned.put(process)
         return process

@@ -22,14 +22,14 @@ def _short_patience(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_runner_that_has_closed_but_does_not_die_is_not_waited_for_for_ever() -> None:
-    process = RunnerProcess("tests.unit.lifecycle.rude", None)
+    process = RunnerProcess("tests.unit.lifecycle.rude", ())
     assert list(process.events(lambda: None)) == ["closed"]
     assert process.close() == -signal.SIGKILL
 
 
 def test_a_runner_that_takes_only_half_a_frame_is_ended() -> None:
     """What is sent after it would be read as the rest of that frame."""
-    process = RunnerProcess("edged.runner.fake", None)
+    process = RunnerProcess("edged.runner.fake", ())
     os.kill(process.pid, signal.SIGSTOP)
     with pytest.raises(RunnerFailed, match="does not take requests"):
         process.send(protocol.Generate(id=1, text="x" * (8 << 20)))
@@ -38,7 +38,7 @@ def test_a_runner_that_takes_only_half_a_frame_is_ended() -> None:
 
 
 def test_whoever_asks_for_patience_may_end_it() -> None:
-    process = RunnerProcess("edged.runner.fake", None)
+    process = RunnerProcess("edged.runner.fake", ())
     assert list(process.events(lambda: 0.0)) == []
     process.kill()
     assert process.close() == -signal.SIGKILL
@@ -53,7 +53,7 @@ def test_the_lazy_map_is_preloaded_from_a_folder_whose_name_splits_a_list(
     folder.mkdir()
     library = Path(shutil.copy(compiled, folder))
     monkeypatch.setattr(process_module, "lazy_map_library", lambda: library)
-    process = RunnerProcess("tests.unit.lifecycle.rude", None)
+    process = RunnerProcess("tests.unit.lifecycle.rude", ())
     try:
         assert next(process.events(lambda: None)) == "closed"
         assert str(library) in Path(f"/proc/{process.pid}/maps").read_text()
@@ -65,7 +65,7 @@ def test_compute_threads_spin_shortly_unless_the_administrator_decides(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def spins() -> str:
-        process = RunnerProcess("tests.unit.lifecycle.rude", None)
+        process = RunnerProcess("tests.unit.lifecycle.rude", ())
         try:
             assert next(process.events(lambda: None)) == "closed"
             environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")

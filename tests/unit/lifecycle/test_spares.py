@@ -2,7 +2,7 @@
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -34,7 +34,7 @@ SUPERVISION = Supervision(
 
 @pytest.fixture(name="spares")
 def _spares() -> Iterator[Spares]:
-    spares = Spares(2, None)
+    spares = Spares(2, ())
     yield spares
     spares.close()
 
@@ -92,11 +92,11 @@ def test_those_that_are_not_used_end(spares: Spares) -> None:
 
 
 def test_none_is_better_than_no_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def no_more(_module: str, _lease_fd: int | None) -> RunnerProcess:
+    def no_more(_module: str, _inherited: Sequence[int]) -> RunnerProcess:
         raise BlockingIOError("no more processes")
 
     monkeypatch.setattr(spares_module, "RunnerProcess", no_more)
-    assert Spares(2, None).take() is None
+    assert Spares(2, ()).take() is None
 
 
 def test_a_spare_taken_for_a_damaged_file_is_reaped(spares: Spares) -> None:
@@ -117,8 +117,8 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
     """Two files are there, so runners are started; both models are refused."""
     started: list[Spares] = []
 
-    def watched(count: int, lease_fd: int | None) -> Spares:
-        started.append(Spares(min(count, 2), lease_fd))
+    def watched(count: int, inherited: Sequence[int]) -> Spares:
+        started.append(Spares(min(count, 2), inherited))
         return started[0]
 
     monkeypatch.setattr(pool_module, "Spares", watched)

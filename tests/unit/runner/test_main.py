@@ -55,7 +55,9 @@ def test_reading_the_file_again_does_not_hold_up_other_frames(tmp_path: Path) ->
     )
     frames: list[protocol.ToRunner] = [protocol.Warmup(1), protocol.Cancel(2), protocol.Shutdown()]
     serving = threading.Thread(
-        target=lambda: serve(iter(frames), start, Loaded(anything, anything, engine, anything), outbox)
+        target=lambda: serve(
+            iter(frames), start, Loaded(anything, anything, engine, anything, anything), outbox
+        )
     )
     serving.start()
     serving.join(20)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from edged.runner.mapping import advise_random, let_go, pin
+from edged.runner.mapping import Rows, advise_random, let_go, pin
 from edged.runner.protocol import FileRange
 
 MIB = 1 << 20
@@ -109,3 +109,21 @@ def test_advice_reaches_the_kernel(mapped: tuple[Path, mmap.mmap, bytes]) -> Non
 def _may_lock(n_bytes: int) -> bool:
     soft, _ = resource.getrlimit(resource.RLIMIT_MEMLOCK)
     return os.geteuid() == 0 or soft in (-1, resource.RLIM_INFINITY) or soft >= n_bytes
+
+
+def test_the_rows_of_tokens_are_asked_for_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[int, int, int]] = []
+    monkeypatch.setattr(os, "posix_fadvise", lambda _fd, *what: asked.append(what))
+    path = tmp_path / "m.gguf"
+    path.write_bytes(bytes(1000))
+    rows = Rows(str(path), [FileRange(100, 640)], 64)
+    rows.want([[3, 40], [40]])
+    willneed = os.POSIX_FADV_WILLNEED
+    assert sorted(asked) == [(130, 10, willneed), (500, 10, willneed)]
+    rows.want([[3, 5]])
+    assert asked[2:] == [(150, 10, willneed)]
+
+
+@pytest.mark.parametrize("tables", [[], [FileRange(0, 100), FileRange(200, 100)], [FileRange(0, 101)]])
+def test_tables_whose_rows_cannot_be_told_are_left_alone(tables: list[FileRange]) -> None:
+    Rows("/nowhere", tables, 100).want([[1]])
