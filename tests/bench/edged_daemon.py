@@ -55,13 +55,13 @@ class Client:
         line = daemon.wait_for_line(lambda line: _ADDRESS.search(line) is not None)
         match = _ADDRESS.search(line)
         assert match is not None
-        self._port = int(match[1])
+        self.port = int(match[1])
         daemon.drain()
 
     def request(self, path: str, body: dict[str, Any] | None = None) -> tuple[int, bytes]:
         """One request; returns status and body. Raises BenchFailed when the daemon does not answer."""
         try:
-            return web.request(self._port, path, body)
+            return web.request(self.port, path, body)
         except (OSError, http.client.HTTPException) as error:
             raise self._daemon.failure(f"{path}: {error}") from error
 

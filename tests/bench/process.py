@@ -40,6 +40,11 @@ class TimedProcess:
             raise
         self._drain: threading.Thread | None = None
 
+    @property
+    def pid(self) -> int:
+        """Of the program that was started."""
+        return self._process.pid
+
     def elapsed_s(self) -> float:
         """Seconds since the start."""
         return time.monotonic() - self._started

@@ -2,13 +2,16 @@
 
 A start is mostly computing where the storage is fast, so one busy neighbour can double it. `cpu` lines of
 /proc/stat count every process (proc_stat(5)); what the benchmark and the programs it started used is
-subtracted, once those have ended.
+subtracted.
 """
 
+import contextlib
 import os
 import resource
 import time
 from pathlib import Path
+
+import psutil
 
 QUIET_CORES = 0.2
 _LOOK_S = 0.2
@@ -23,7 +26,7 @@ class Neighbours:
         self._others_s = _others_s()
 
     def cores(self) -> float:
-        """How many cores they used on average. Call it when the programs that were measured have ended."""
+        """How many cores they used on average."""
         elapsed_s = time.monotonic() - self._began_s
         return max(0.0, (_others_s() - self._others_s) / elapsed_s)
 
@@ -45,6 +48,15 @@ def busy_s(stat_text: str) -> float:
 
 
 def _others_s() -> float:
+    return busy_s(Path("/proc/stat").read_text()) - _own_s()
+
+
+def _own_s() -> float:
+    """Of this process and of all that it started, whether they have ended or not."""
     own = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     own_s = sum(usage.ru_utime + usage.ru_stime for usage in own)
-    return busy_s(Path("/proc/stat").read_text()) - own_s
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            times = process.cpu_times()  # the last two are those of its children that have ended
+            own_s += times.user + times.system + times.children_user + times.children_system
+    return own_s

@@ -24,10 +24,14 @@ def binary() -> Path:
     return Path(built.stdout.strip())
 
 
-def arguments(model: BenchModel, plan: Mapping[str, Any]) -> list[str]:
-    """Its defaults, except that the context is what edged plans for the model on the same device."""
+def arguments(model: BenchModel, plan: Mapping[str, Any], slots: int | None = None) -> list[str]:
+    """Its defaults, except that the context is what edged plans for the model on the same device.
+
+    Unless `slots` says otherwise, an embedding model gets one.
+    """
     embeds = model.kind == "embed"
-    slots = 1 if embeds else plan["n_seq_max"]
+    if slots is None:
+        slots = 1 if embeds else plan["n_seq_max"]
     sizes = {
         "-c": plan["n_ctx"] * slots,
         "-np": slots,
@@ -46,8 +50,8 @@ class Server:
     def __init__(self, launch: Launcher, program: Path, args: list[str]) -> None:
         with socket.socket() as probe:  # it cannot say which port it took; nobody else asks for ports here
             probe.bind(("127.0.0.1", 0))
-            self._port: int = probe.getsockname()[1]
-        where = ["--host", "127.0.0.1", "--port", str(self._port)]
+            self.port: int = probe.getsockname()[1]
+        where = ["--host", "127.0.0.1", "--port", str(self.port)]
         self.process = TimedProcess(launch, [str(program), *args, *where])
         self.process.drain()
 
@@ -66,7 +70,7 @@ class Server:
     def request(self, path: str, body: dict[str, Any]) -> tuple[int, bytes]:
         """One POST. Raises BenchFailed when it does not answer."""
         try:
-            return web.request(self._port, path, body)
+            return web.request(self.port, path, body)
         except (OSError, http.client.HTTPException) as error:
             raise self.process.failure(f"llama-server: {path}: {error}") from error
 
@@ -75,7 +79,7 @@ class Server:
         last = "no answer"
         while not self.process.ended() and time.monotonic() < deadline:
             try:
-                status, answer = web.request(self._port, path, body)
+                status, answer = web.request(self.port, path, body)
             except (OSError, http.client.HTTPException) as error:
                 last = str(error)
             else:
