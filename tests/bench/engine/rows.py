@@ -25,7 +25,7 @@ class Target(msgspec.Struct, frozen=True):
         return edged <= (peer + self.value if self.kind == "at most more" else self.value * peer)
 
     def __str__(self) -> str:
-        signs = {"at least": ">= {:.2f} x", "at most": "<= {:.2f} x", "at most more": "<= + {:.0f}"}
+        signs = {"at least": ">= {:g} x", "at most": "<= {:g} x", "at most more": "<= + {:g}"}
         return signs[self.kind].format(self.value)
 
 
