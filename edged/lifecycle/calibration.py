@@ -5,6 +5,7 @@ replaced, and a disk that takes no more writes is logged, not raised.
 """
 
 import logging
+import math
 import os
 import tempfile
 from pathlib import Path
@@ -206,16 +207,22 @@ class Calibration:
         return Load(path=plan.path, size_bytes=size_bytes, device=device, strategy=plan.strategy)
 
     def _record_rate(self, measurement: Measurement) -> None:
-        """The storage rate, where the load had to wait for the reader, so that its time was the reader's."""
+        """The storage rate, where the load had to wait for the reader, so that its time was the reader's.
+
+        A load that had every byte without waiting shows that the storage is at least so fast: a lower rate
+        that is remembered is dropped. On fast storage nothing else would ever replace it.
+        """
         laps, n_bytes, device = measurement.timings_s, measurement.uncached_bytes, measurement.device
         if device is None or n_bytes is None or n_bytes < MIN_RATE_BYTES:
             return
-        if laps.get("prefetch_wait_s", 0.0) < MIN_RATE_S:
-            return
-        read_s = measurement.ready_s - laps.get("warmup_s", 0.0)
-        if read_s > 0:
+        wait_s, read_s = laps.get("prefetch_wait_s"), measurement.ready_s - laps.get("warmup_s", 0.0)
+        if wait_s is None or not read_s > 0:  # also true of NaN
+            return  # it was ready before it was read
+        if wait_s >= MIN_RATE_S:
             self._kept.bytes_per_s.pop(device, None)
             self._kept.bytes_per_s[device] = n_bytes / read_s
+        elif self._kept.bytes_per_s.get(device, math.inf) < n_bytes / read_s:
+            del self._kept.bytes_per_s[device]
         for oldest in list(self._kept.bytes_per_s)[:-MAX_DEVICES]:
             del self._kept.bytes_per_s[oldest]
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from edged.hw.snapshot import StorageFacts
 from edged.lifecycle.calibration import MAX_DEVICES, MAX_LOADS, MAX_REPACK_GAINS, Calibration, Measurement
 from edged.policy.plan import plan
+from edged.policy.rate import rate_of
 from edged.policy.types import LoadPlan, Measured
 from tests.unit.policy.machines import gains, machine, model, plan_one, settings
 
@@ -185,6 +187,50 @@ def test_no_rate_from_a_load_that_did_not_wait_for_storage(path: Path, measureme
     calibration = Calibration.load(path)
     calibration.record(a_plan(), measurement)
     assert calibration.measured().bytes_per_s == {}
+
+
+def test_a_remembered_rate_ends_with_a_load_that_was_faster_without_waiting(path: Path) -> None:
+    """A faster disk in place of the old one: its loads never wait, so that none of them leaves a rate."""
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement(ready_s=4.1))
+    remembered = calibration.measured().bytes_per_s["mmcblk0"]
+
+    calibration.record(a_plan(), a_measurement(ready_s=5.0, prefetch_wait_s=0.0))
+    assert calibration.measured().bytes_per_s == {"mmcblk0": remembered}  # slower for another reason
+    calibration.record(a_plan(), a_measurement(ready_s=0.8, prefetch_wait_s=0.0))
+    assert calibration.measured().bytes_per_s == {}
+
+
+def test_a_rate_is_learnt_over_starts_and_given_up_when_the_card_is_another(path: Path) -> None:
+    def start(probed: float, ready_s: float, wait_s: float = 1.5) -> float | None:
+        """One start of the daemon: the rate that it plans with, then what its load shows."""
+        calibration = Calibration.load(path)
+        storage = StorageFacts(
+            path="/m", device="mmcblk0", sequential_bytes_per_s=probed, measured_bytes=8_000_000
+        )
+        planned = rate_of(storage, calibration.measured()).bytes_per_s
+        calibration.record(a_plan(), a_measurement(ready_s, prefetch_wait_s=wait_s))
+        calibration.save()
+        return planned
+
+    assert start(probed=30e6, ready_s=4.5) == 30e6
+    assert start(probed=30e6, ready_s=4.5) == pytest.approx(20e6)  # what the load got: 88 MB in 4.4 s
+    assert start(probed=90e6, ready_s=1.2) == 90e6  # another card: the probe denies what was learnt
+    assert start(probed=65e6, ready_s=1.2) == pytest.approx(80e6)  # which has been replaced since
+    assert start(probed=110e6, ready_s=0.7, wait_s=0.0) == pytest.approx(80e6)
+    assert start(probed=110e6, ready_s=0.7, wait_s=0.0) == 110e6  # that load was faster than 80 MB/s
+
+
+def test_a_stream_that_is_ready_before_it_is_read_says_nothing_of_the_rate(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement())
+    before = calibration.measured().bytes_per_s
+    laps = {name: lap for name, lap in LAPS.items() if name != "prefetch_wait_s"}
+    streamed = Measurement(
+        size_bytes=1, device="mmcblk0", ready_s=0.3, timings_s=laps, uncached_bytes=88_000_000
+    )
+    calibration.record(a_plan(), streamed)
+    assert calibration.measured().bytes_per_s == before
 
 
 def test_implausible_times_are_not_kept(path: Path) -> None:
