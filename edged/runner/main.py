@@ -128,17 +128,17 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
     elif start.mlock_bytes:
         threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
     worker, put_away = _worker(start, model, context, prefetch, outbox)
-    if start.warmup:
-        outbox.send(protocol.Progress("warmup", 0, 0))
-        worker.warm()
-        clock.lap("warmup_s")
-    intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
     engine = Engine(
         worker, abort_flag, outbox.send, prefetch.wait if start.pass_waits else prefetch.wait_for_turn
     )
+    engine.start()
+    if start.warmup:
+        outbox.send(protocol.Progress("warmup", 0, 0))
+        engine.warm_up()
+        clock.lap("warmup_s")
+    intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
     rows = Rows(start.path, start.random_access, model.vocabulary.size)
     loaded = Loaded(model, context, engine, intake, rows, put_away)
-    loaded.engine.start()
     outbox.send(
         protocol.Ready(
             n_ctx=context.n_ctx,

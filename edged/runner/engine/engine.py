@@ -90,6 +90,27 @@ class Engine(Generic[Job]):
                 self._abort_flag.value = self._computing <= self._cancelled
         self._commands.put(lambda: self._worker.cancel(request))
 
+    def warm_up(self) -> None:
+        """Run a batch before anything is served, and return when it is done. Raises ComputeFailed.
+
+        On the engine thread as everything else: OpenMP keeps its threads for each thread that ever computed,
+        and does not let them wait by spinning any more when there are more of them than cores; every step
+        would take twice as long.
+        """
+        outcome: queue.SimpleQueue[ComputeFailed | None] = queue.SimpleQueue()
+
+        def warm() -> None:
+            try:
+                self._worker.warm()
+            except ComputeFailed as error:
+                outcome.put(error)
+            else:
+                outcome.put(None)
+
+        self._commands.put(warm)
+        if (failure := outcome.get()) is not None:
+            raise failure
+
     def warm(self, request: int) -> None:
         """Run a batch for its own sake and say `Warmed`."""
         self._commands.put(lambda: self._warm(request))
