@@ -17,6 +17,7 @@ _ANSWER_TOKENS = 48
 _TURNS = 3  # requests of each client in one repetition
 _TARGETS = {1: 1.05, 4: 1.10, 8: 1.20}
 _PROMPT_WORDS = 165  # 200 tokens with the template's
+_ATTEMPT = 10_000  # between the numbers of questions of repeated tries
 _WARM_UP = 100_000  # a number of questions that nothing else asks
 
 
@@ -40,14 +41,10 @@ def chat(setup: Setup, model: BenchModel, *, n_clients: int, cache: bool, stream
     cached: list[int] = [0, 0]
     with both(setup, model, cache=cache) as contenders:
         for repetition in range(setup.repetitions):
-            jobs = [
-                [_chat_body(model, (repetition * n_clients + client) * _TURNS + turn, cache, stream)
-                 for turn in range(_TURNS)]
-                for client in range(n_clients)
-            ]  # fmt: skip
             for side, contender in enumerate(contenders):
-                port, one = contender.port, ask_streamed if stream else ask
-                elapsed_s, answers = setup.turns.take(partial(together, port, jobs, one))
+                first = repetition * n_clients * _TURNS
+                talk = partial(_talk, contender, model, first, n_clients, cache=cache, stream=stream)
+                elapsed_s, answers = setup.turns.take(talk)
                 rates[side].append(sum(said.usage.completion_tokens for said in answers) / elapsed_s)
                 cached[side] = max(cached[side], *(said.usage.cached_tokens for said in answers))
     what = (
@@ -67,9 +64,27 @@ def chat(setup: Setup, model: BenchModel, *, n_clients: int, cache: bool, stream
     ]
 
 
-def _chat_body(model: BenchModel, number: int, cache: bool, stream: bool) -> bytes:
+def _talk(
+    contender: Contender,
+    model: BenchModel,
+    first: int,
+    n_clients: int,
+    attempt: int,
+    *,
+    cache: bool,
+    stream: bool,
+) -> tuple[float, list[Said]]:
+    """Clients that ask questions from number `first` on."""
+    numbers = iter(range(first + attempt * _ATTEMPT, first + attempt * _ATTEMPT + n_clients * _TURNS))
     make = workload.streamed_chat if stream else workload.chat
-    return make(workload.question(number), _ANSWER_TOKENS, cache=cache, model=model.id)
+    jobs = [
+        [
+            make(workload.question(next(numbers)), _ANSWER_TOKENS, cache=cache, model=model.id)
+            for _ in range(_TURNS)
+        ]
+        for _ in range(n_clients)
+    ]
+    return together(contender.port, jobs, ask_streamed if stream else ask)
 
 
 def first_token(setup: Setup, model: BenchModel) -> list[Row]:
@@ -96,7 +111,10 @@ def first_token(setup: Setup, model: BenchModel) -> list[Row]:
     ]  # fmt: skip
 
 
-def _conversation(contender: Contender, model: BenchModel, number: int) -> tuple[Said, Said]:
+def _conversation(
+    contender: Contender, model: BenchModel, repetition: int, attempt: int
+) -> tuple[Said, Said]:
+    number = repetition + attempt * _ATTEMPT
     messages = [{"role": "user", "content": f"{number}. {workload.words(number, _PROMPT_WORDS)}"}]
     with Connection(contender.port) as connection:
         first = ask_streamed(connection, workload.streamed_chat(messages, 32, model=model.id))

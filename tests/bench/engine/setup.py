@@ -26,19 +26,20 @@ class Turns:
         """What others used during the most disturbed measurement that had to count."""
         return max(self._taken, default=0.0)
 
-    def take(self, measure: Callable[[], _T]) -> _T:
-        """The result of the first undisturbed try, or of the last one.
+    def take(self, measure: Callable[[int], _T]) -> _T:
+        """The result of the first undisturbed try, or of the last one. `measure` is told which try it is.
 
+        A try that asks what an earlier one has asked would find it cached.
         The look at the CPUs before is also what lets the program come to rest that was measured last: all of
         them are up at the same time, and their threads spin for a moment after their last work.
         """
-        for tries_left in reversed(range(_TRIES)):
+        for attempt in range(_TRIES):
             left_s = self._deadline_s - time.monotonic()
             wait_until_quiet(max(0.01, min(_PATIENCE_S, left_s)))
             neighbours = Neighbours()
-            result = measure()
+            result = measure(attempt)
             others = neighbours.cores()
-            if others <= QUIET_CORES or not tries_left or time.monotonic() > self._deadline_s:
+            if others <= QUIET_CORES or attempt == _TRIES - 1 or time.monotonic() > self._deadline_s:
                 break
         self._taken.append(others)
         return result

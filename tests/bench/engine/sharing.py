@@ -25,6 +25,7 @@ _SPUN_TOKENS = 48
 _N_STREAMS = 7
 _LONG_WORDS = 1960  # 2,000 tokens with the template's
 _UNDER_WAY = 8  # tokens that each stream has got before the long prompt comes
+_ATTEMPT = 10_000  # between the numbers of questions of repeated tries
 _LONG = 1_000_000  # numbers of prompts that nothing else asks
 
 
@@ -62,9 +63,13 @@ class _Mixed:
     tokens_per_s: float
 
 
-def _mixed(ports: tuple[int, int], models: tuple[BenchModel, BenchModel], repetition: int) -> _Mixed:
+def _mixed(
+    ports: tuple[int, int], models: tuple[BenchModel, BenchModel], repetition: int, attempt: int
+) -> _Mixed:
     embeds, talks = models
-    body = workload.streamed_chat(workload.question(repetition + 1), 3000, model=talks.id)
+    body = workload.streamed_chat(
+        workload.question(repetition + 1 + attempt * _ATTEMPT), 3000, model=talks.id
+    )
     times_s: list[float] = []
     with Streams(ports[1], [body]) as streams:
         streams.wait_for(_UNDER_WAY)
@@ -105,10 +110,11 @@ def beside_spinners(setup: Setup, model: BenchModel, n_spinners: int) -> list[Ro
     return rows
 
 
-def _spun(program: Contender, model: BenchModel, repetition: int) -> float:
+def _spun(program: Contender, model: BenchModel, repetition: int, attempt: int) -> float:
     """The first answer lets the program notice its neighbours again, the second one counts."""
     rate = 0.0
-    for number in (2 * repetition, 2 * repetition + 1):
+    first = 2 * repetition + attempt * _ATTEMPT
+    for number in (first, first + 1):
         body = workload.chat(workload.question(number), _SPUN_TOKENS, model=model.id)
         elapsed_s, [said] = together(program.port, [[body]], ask)
         rate = said.usage.completion_tokens / elapsed_s
@@ -156,13 +162,13 @@ class _Admission:
     n_prompt_tokens: int
 
 
-def _admitted(contender: Contender, model: BenchModel, repetition: int) -> _Admission:
-    number = _N_STREAMS * repetition
+def _admitted(contender: Contender, model: BenchModel, repetition: int, attempt: int) -> _Admission:
+    number = _N_STREAMS * repetition + attempt * _ATTEMPT
     bodies = [
         workload.streamed_chat(workload.question(number + stream), 1500, model=model.id)
         for stream in range(_N_STREAMS)
     ]
-    prompt = f"{_LONG + repetition}. {workload.words(_LONG + repetition, _LONG_WORDS)}"
+    prompt = f"{_LONG + number}. {workload.words(_LONG + number, _LONG_WORDS)}"
     with Streams(contender.port, bodies) as streams:
         streams.wait_for(_UNDER_WAY)
         with Streams(contender.port, [workload.streamed_chat(prompt, 1, model=model.id)]) as long:
