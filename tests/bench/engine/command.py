@@ -141,10 +141,12 @@ def main(
         setup = Setup(models, program, repetitions)
         wanted = msgspec.convert(asked | {"cases": asked["cases"] or CASES}, Asked)
         for name, measure in wanted.measures():
-            rows += measured(name, measure, setup, patience_s)
+            found = measured(name, measure, setup, patience_s)
+            rows += found
+            if results is not None:
+                with results.open("ab") as file:
+                    file.writelines(msgspec.json.encode(row) + b"\n" for row in found)
             click.echo(name, err=True)
     if results is not None:
-        with results.open("ab") as file:
-            file.writelines(msgspec.json.encode(row) + b"\n" for row in rows)
         rows = [msgspec.json.decode(line, type=Row) for line in results.read_bytes().splitlines()]
     print_rows(latest(rows), commit_of(program))
