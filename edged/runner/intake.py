@@ -10,7 +10,7 @@ from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
 from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
-from edged.runner.engine.sampling import check_grammar, seed_of, stages
+from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
 from edged.runner.model import Model
@@ -81,6 +81,8 @@ class Intake:
             index=index,
             deadline_s=math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s,
             top_logprobs=request.top_logprobs,
+            # the same seed must give the same text, and steps of other sizes may round differently
+            may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,
         )
 
     def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:

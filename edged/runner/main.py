@@ -214,6 +214,7 @@ def _worker(
     from edged.runner.engine.lease import Lease
     from edged.runner.engine.pace import Pace
     from edged.runner.engine.scheduler import Limits, Scheduler
+    from edged.runner.engine.speculation import Speculation
     from edged.runner.model import cells_key
     from edged.runner.shelf import Shelf, put_away
 
@@ -236,7 +237,9 @@ def _worker(
     shelf = None
     if start.prefix_dir is not None and start.prefix_bytes:
         shelf = Shelf(Path(start.prefix_dir), start.prefix_bytes, cells_key(start), context, pace)
-    scheduler = Scheduler(limits, context, pace, shelf)
+    drafts = start.max_draft_tokens and not model.is_recurrent  # recurrent states cannot be cut
+    speculation = Speculation(start.max_draft_tokens) if drafts else None
+    scheduler = Scheduler(limits, context, pace, shelf, speculation)
     worker = GenerateWorker(scheduler, context, model.vocabulary, lease, send)
     return worker, lambda: put_away(shelf, scheduler.hot_prefixes(), context.keep) if shelf else None
 

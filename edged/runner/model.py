@@ -140,8 +140,8 @@ class Context:
         params.n_ctx = start.n_ctx * start.n_seq_max if generate else max(start.n_ctx, start.n_batch)
         params.n_batch, params.n_ubatch = start.n_batch, start.n_ubatch
         params.n_seq_max = start.n_seq_max
-        # the output buffer holds a row of logits per output: one per slot, not one per batch token
-        params.n_outputs_max = start.n_seq_max if generate else 0
+        # the output buffer holds a row of logits per output: per slot and drafted token, not per batch token
+        params.n_outputs_max = start.n_seq_max + start.max_draft_tokens if generate else 0
         params.n_threads = params.n_threads_batch = start.n_threads
         params.type_k, params.type_v = _GGML_TYPES[start.type_k], _GGML_TYPES[start.type_v]
         params.embeddings = not generate
@@ -164,6 +164,7 @@ class Context:
         self._n_threads = start.n_threads
         self._threads = Threads(start.n_threads) if start.adapt_threads and start.n_threads > 1 else None
         self._idle_cores = IdleCores()
+        self.settled = True  # no copy waits for the next computation, which makes it
         self._set_abort_flag(abort_flag)
 
     def _set_abort_flag(self, flag: ctypes.c_int) -> None:
@@ -174,17 +175,16 @@ class Context:
             as_pointer = ctypes.cast(callback, llama.ggml_abort_callback)
             llama.llama_set_abort_callback(self._context, as_pointer, ctypes.byref(flag))
 
-    def compute(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> bool:
-        """Run `rows` of (sequence, first position, tokens, wants output of the last). False: aborted.
+    def compute(self, rows: Sequence[tuple[int, int, Sequence[int], int]]) -> bool:
+        """Run `rows` of (sequence, first position, tokens, how many last ones give outputs). False: aborted.
 
         Raises ComputeFailed when llama.cpp refuses the batch; the rows' sequences must then be cleared.
         """
         result = self._decode(self._batch.fill(rows))
-        if result == 2:
-            return False
-        if result != 0:
+        if result not in (0, 2):
             raise ComputeFailed(f"llama.cpp could not compute the batch (code {result})")
-        return True
+        self.settled = True
+        return result == 0
 
     def _decode(self, batch: Any) -> int:
         threads = self._threads
@@ -241,12 +241,19 @@ class Context:
             llama.llama_memory_clear(self._memory, False)
 
     def copy(self, source: int, target: int) -> None:
-        """Make all KV cells of `target` those of `source`."""
+        """Make all KV cells of `target` those of `source`.
+
+        llama.cpp moves them when it next computes, copies in their order and before anything else; what
+        is restored or saved before would be overwritten, or be what the cells held before.
+        """
+        self.settled = False
         llama.llama_memory_seq_rm(self._memory, target, -1, -1)
         llama.llama_memory_seq_cp(self._memory, source, target, -1, -1)
 
     def save(self, sequence: int) -> bytes:
-        """All KV cells of a sequence."""
+        """All KV cells of a sequence; none while `settled` does not hold."""
+        if not self.settled:
+            return b""
         size = llama.llama_state_seq_get_size(self._context, sequence)
         cells = np.empty(size, np.uint8)
         pointer = _pointer(cells, ctypes.c_uint8)
@@ -254,7 +261,10 @@ class Context:
         return cells[:written].tobytes()
 
     def restore(self, sequence: int, cells: memoryview) -> bool:
-        """Make `cells` what a sequence holds; False: they do not fit, and it holds nothing."""
+        """Make `cells` what a sequence holds; False: they do not fit, and it holds nothing.
+
+        Only while `settled` holds.
+        """
         llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         array = np.frombuffer(cells, np.uint8)
         pointer = _pointer(array, ctypes.c_uint8)
@@ -302,15 +312,15 @@ class _Batch:
             logits=_pointer(self._output, ctypes.c_int8),
         )
 
-    def fill(self, rows: Sequence[tuple[int, int, Sequence[int], bool]]) -> Any:
+    def fill(self, rows: Sequence[tuple[int, int, Sequence[int], int]]) -> Any:
         end = 0
-        for sequence, first, tokens, wants_output in rows:
+        for sequence, first, tokens, n_outputs in rows:
             begin, end = end, end + len(tokens)
             self._token[begin:end] = tokens
             self._pos[begin:end] = np.arange(first, first + len(tokens))
             self._seq[begin:end] = sequence
             self._output[begin:end] = self._all_outputs
-            self._output[end - 1] = wants_output or self._all_outputs
+            self._output[end - n_outputs : end] = 1
         self._batch.n_tokens = end
         return self._batch
 

@@ -58,6 +58,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     step_s: float = 0.25  # a step that also computes prompts, while answers are under way
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
+    max_draft_tokens: int = 0  # of one step, for all sequences together; 0: no speculation
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
     pass_waits: bool = False  # nothing computes before all is read: faults are slow on this storage
     board_fd: int | None = None  # of another one, by which readers take turns
@@ -248,6 +249,8 @@ class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     busy_slots: Count
     queued_requests: Count
     queued_tokens: Count
+    drafted_tokens: Count = 0  # since the model was loaded
+    accepted_tokens: Count = 0
 
 
 FromRunner = Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges

@@ -1,6 +1,7 @@
 """Continuous batching: every step computes one token of each running sequence and a piece of the prompts."""
 
 import time
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol
 
 from edged.errors import ComputeFailed
@@ -9,7 +10,8 @@ from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.engine.logprobs import log_probabilities
-from edged.runner.engine.scheduler import KvMemory, QueueFull, Row, Scheduler
+from edged.runner.engine.rows import Row
+from edged.runner.engine.scheduler import KvMemory, QueueFull, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent, TokenLogprob
 
@@ -24,7 +26,7 @@ class Decoder(KvMemory, Protocol):
     n_ctx: int
 
     def compute(self, rows: Any) -> bool:
-        """Run (sequence, first position, tokens, wants output) rows; False when interrupted."""
+        """Run (sequence, first position, tokens, number of outputs) rows; False when interrupted."""
 
     def logits(self, index: int) -> Logits:
         """What batch token `index` says of every token; overwritten by the next computation."""
@@ -112,7 +114,7 @@ class GenerateWorker:
         slot = min(free, key=lambda slot: len(slot.cached))
         self._scheduler.reset(slot)
         with self._lease.held():
-            done = self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, True)])
+            done = self._decoder.compute([(slot.index, 0, [0] * _WARM_TOKENS, 1)])
         finite = done and self._decoder.logits_are_finite(_WARM_TOKENS - 1)
         self._scheduler.reset(slot)
         if not done:
@@ -122,7 +124,10 @@ class GenerateWorker:
 
     def gauges(self) -> Gauges:
         """Busy slots and the queue."""
+        speculation = self._scheduler.speculation
         return Gauges(
+            drafted_tokens=speculation.n_drafted if speculation else 0,
+            accepted_tokens=speculation.n_accepted if speculation else 0,
             busy_slots=len(self._scheduler.running),
             queued_requests=len(self._scheduler.waiting),
             queued_tokens=self._scheduler.queued_tokens,
@@ -133,7 +138,7 @@ class GenerateWorker:
             with self._lease.held():
                 begin_s = time.monotonic()
                 done = self._decoder.compute(
-                    [(row.slot.index, row.first, row.tokens, row.wants_output) for row in rows]
+                    [(row.slot.index, row.first, row.tokens, row.n_outputs) for row in rows]
                 )
                 elapsed_s = time.monotonic() - begin_s
         except ComputeFailed as error:
@@ -148,22 +153,40 @@ class GenerateWorker:
         return True
 
     def _sample(self, rows: list[Row]) -> list[TokenEvent]:
-        events = []
+        events: list[TokenEvent] = []
         index = -1
         for row in rows:
             index += len(row.tokens)
             sequence = row.slot.sequence
-            if sequence is None or not row.wants_output:
+            if sequence is None or not row.n_outputs:
                 continue
             if not sequence.n_generated and not self._decoder.logits_are_finite(index):
                 self._fail(row, DAMAGED)
                 continue
-            event = self._advance(sequence, self._next_token(sequence, index), index)
-            if event.finish_reason:
-                self._scheduler.release(row.slot)
-            if event.text or event.finish_reason:
-                events.append(event)
+            events += self._answer(row, sequence, index + 1 - row.n_outputs)
         return events
+
+    def _answer(self, row: Row, sequence: Sequence, index: int) -> Iterator[TokenEvent]:
+        """Sample after each token that was certain, and after drafted ones for as long as they were right.
+
+        `index`: of the first in the batch. Each is sampled as it would be in a step of its own, so that no
+        draft changes what is answered.
+        """
+        draft = row.tokens[len(row.tokens) + 1 - row.n_outputs :]
+        n_accepted = 0
+        while True:
+            event = self._advance(
+                sequence, self._next_token(sequence, index + n_accepted), index + n_accepted
+            )
+            if event.text or event.finish_reason:
+                yield event
+            if event.finish_reason or n_accepted == len(draft) or sequence.tokens[-1] != draft[n_accepted]:
+                break
+            n_accepted += 1
+        if draft:
+            self._scheduler.verified(row, n_accepted)
+        if event.finish_reason:
+            self._scheduler.release(row.slot)
 
     def _next_token(self, sequence: Sequence, index: int) -> int | None:
         if not sequence.has_grammar:

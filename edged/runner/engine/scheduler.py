@@ -14,7 +14,9 @@ from typing import Protocol
 
 from edged.runner.engine.pace import Pace
 from edged.runner.engine.prefix import common_length, leader_of, place
+from edged.runner.engine.rows import Row, chunks_of, rank
 from edged.runner.engine.sequence import Sequence, Slot
+from edged.runner.engine.speculation import Speculation
 
 
 class KvMemory(Protocol):
@@ -28,6 +30,10 @@ class KvMemory(Protocol):
 
     def copy(self, source: int, target: int) -> None:
         """Make all cells of slot `target` those of slot `source`."""
+
+    @property
+    def settled(self) -> bool:
+        """Whether all copies were made: until then nothing may be restored or saved."""
 
 
 class Shelf(Protocol):
@@ -50,16 +56,6 @@ class QueueFull(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A slot's part of a batch: `tokens` from position `first` on; the last one is sampled from if asked."""
-
-    slot: Slot
-    first: int
-    tokens: list[int]
-    wants_output: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Limits:
     """How many sequences and tokens are worked on at once, and how many may wait."""
 
@@ -75,11 +71,19 @@ _FIRST_GUESS_ANSWER_TOKENS = 128.0
 class Scheduler:
     """Slots and the queue in front of them."""
 
-    def __init__(self, limits: Limits, memory: KvMemory, pace: Pace, shelf: Shelf | None = None) -> None:
+    def __init__(
+        self,
+        limits: Limits,
+        memory: KvMemory,
+        pace: Pace,
+        shelf: Shelf | None = None,
+        speculation: Speculation | None = None,
+    ) -> None:
         self._limits = limits
         self._memory = memory
         self._pace = pace
         self._shelf = shelf
+        self.speculation = speculation
         self._admissions = 0
         self._mean_answer_tokens = _FIRST_GUESS_ANSWER_TOKENS
         self.caught_up: list[Sequence] = []  # whose n_cached_tokens has grown in the last `schedule`
@@ -145,10 +149,9 @@ class Scheduler:
             placement = place(self.slots, shared, self._admissions)
             slot = placement.slot
             slot.sequence, slot.passed_over, slot.used_at = sequence, 0, self._admissions
-            # llama.cpp copies when it next computes: until then nothing else may write to those cells
-            if not (restorable and self._restored(slot, placement.n_tokens)):
+            ready = restorable and self._memory.settled
+            if not (ready and self._restored(slot, placement.n_tokens)):
                 self._take(slot, placement.source or slot, placement.n_tokens)
-                restorable = restorable and placement.source is None
             sequence.n_cached_tokens = len(slot.cached)
             yield sequence
 
@@ -194,17 +197,30 @@ class Scheduler:
         prompts: list[Slot] = []
         for slot in self.slots:
             if slot.sequence and len(slot.cached) == len(slot.sequence.tokens) - 1:
-                rows.append(Row(slot, len(slot.cached), slot.sequence.tokens[-1:], True))
+                rows.append(Row(slot, len(slot.cached), slot.sequence.tokens[-1:], 1))
             elif slot.sequence:
                 prompts.append(slot)
+        if not prompts and self.speculation:
+            return self._with_drafts(rows, self.speculation)
         room = self._limits.n_batch - len(rows)
         if rows:
             room = min(room, self._pace.chunk_tokens)
-        chunks = _chunks(sorted(prompts, key=_rank), waits, room)
+        chunks = chunks_of(sorted(prompts, key=rank), waits, room)
         given = sum(len(row.tokens) for row in chunks)
         for slot in prompts:
             slot.passed_over += given - sum(len(row.tokens) for row in chunks if row.slot is slot)
         return rows + chunks
+
+    def _with_drafts(self, rows: list[Row], speculation: Speculation) -> list[Row]:
+        """Let each row carry what probably follows, where that pays."""
+        lookups = [row.slot.sequence.lookup() if row.slot.sequence else None for row in rows]
+        room = self._limits.n_batch // max(1, len(rows)) - 1
+        rooms = [row.slot.sequence.n_left - 1 for row in rows if row.slot.sequence]
+        drafts = speculation.drafts(lookups, min([room, *rooms]))
+        return [
+            Row(row.slot, row.first, row.tokens + draft, 1 + len(draft))
+            for row, draft in zip(rows, drafts, strict=False)
+        ] or rows
 
     def _follow(self) -> dict[int, tuple[Slot, int]]:
         """Copy what others have computed by now; tells who still waits for whom, and for how many tokens."""
@@ -230,7 +246,21 @@ class Scheduler:
         for row in rows:
             row.slot.cached += row.tokens
         n_decoding = sum(len(row.tokens) == 1 for row in rows)
-        self._pace.measured(n_decoding, sum(len(row.tokens) for row in rows) - n_decoding, elapsed_s)
+        n_draft = max([0, *(row.n_outputs - 1 for row in rows)])
+        if not n_draft:
+            self._pace.measured(n_decoding, sum(len(row.tokens) for row in rows) - n_decoding, elapsed_s)
+        if self.speculation and (n_draft or n_decoding == len(rows)):
+            self.speculation.measured(len(rows), n_draft, elapsed_s)
+
+    def verified(self, row: Row, n_accepted: int) -> None:
+        """So many of a row's drafted tokens were right; the others' cells go."""
+        n_draft = row.n_outputs - 1
+        if self.speculation:
+            self.speculation.verified(n_draft, n_accepted)
+        if n_accepted < n_draft:
+            kept = self._memory.keep(row.slot.index, row.first + 1 + n_accepted)
+            del row.slot.cached[kept:]
+            row.slot.reused = min(row.slot.reused, kept)
 
     def interrupted(self, row: Row) -> None:
         """Release the row's slot and drop its cells: which of them were written is not known."""
@@ -260,27 +290,3 @@ class Scheduler:
         for sequence in [sequence for sequence in self.waiting if sequence.id == request]:
             self.waiting.remove(sequence)
             sequence.sampler.close()
-
-
-def _rank(slot: Slot) -> tuple[int, int]:
-    """Prompts with least left to compute first; what others were given meanwhile counts as computed."""
-    assert slot.sequence is not None
-    return len(slot.sequence.tokens) - len(slot.cached) - slot.passed_over, slot.sequence.id
-
-
-def _chunks(prompts: list[Slot], waits: dict[int, tuple[Slot, int]], room: int) -> list[Row]:
-    """Pieces of prompts, at most `room` tokens. Who waits for another passes its place on to that one.
-
-    A piece ends where others want to copy: windows and recurrent states cannot be cut back to there later.
-    """
-    rows: dict[int, Row] = {}
-    for slot in prompts:
-        while slot.index in waits:
-            slot = waits[slot.index][0]
-        if slot.sequence is None or slot.index in rows or room <= 0:
-            continue
-        first, all_tokens = len(slot.cached), slot.sequence.tokens
-        end = min([len(all_tokens), first + room, *(n for leader, n in waits.values() if leader is slot)])
-        rows[slot.index] = Row(slot, first, all_tokens[first:end], end == len(all_tokens))
-        room -= end - first
-    return list(rows.values())

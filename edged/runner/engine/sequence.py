@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from edged.runner.engine.candidates import Logits
+from edged.runner.engine.speculation import Lookup
 from edged.runner.engine.text import HeldLogprobs, TextStream
 
 
@@ -39,11 +40,27 @@ class Sequence:
     logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
     n_cached_tokens: int = 0
     deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
+    may_draft: bool = True  # False: the same tokens every time, to the last rounding
+    _lookup: Lookup | None = None
 
     @property
     def n_generated(self) -> int:
         """Tokens generated so far."""
         return len(self.tokens) - self.n_prompt_tokens
+
+    @property
+    def n_left(self) -> int:
+        """How many more tokens it may generate."""
+        return self.max_tokens - self.n_generated
+
+    def lookup(self) -> Lookup | None:
+        """What its own past says of its next tokens; None where no draft is allowed."""
+        if not self.may_draft:
+            return None
+        if self._lookup is None:
+            self._lookup = Lookup(self.tokens)
+        self._lookup.follow()
+        return self._lookup
 
 
 @dataclass(slots=True)

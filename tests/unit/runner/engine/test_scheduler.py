@@ -4,7 +4,8 @@ import pytest
 
 from edged.runner.engine.candidates import Logits
 from edged.runner.engine.pace import Pace
-from edged.runner.engine.scheduler import Limits, QueueFull, Row, Scheduler
+from edged.runner.engine.rows import Row
+from edged.runner.engine.scheduler import Limits, QueueFull, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
 
@@ -63,7 +64,7 @@ def _step(scheduler: Scheduler) -> list[Row]:
     rows = scheduler.schedule()
     scheduler.computed(rows, 0.0)
     for row in rows:
-        if row.wants_output and row.slot.sequence:
+        if row.n_outputs and row.slot.sequence:
             row.slot.sequence.tokens.append(99)
     return rows
 
@@ -71,7 +72,7 @@ def _step(scheduler: Scheduler) -> list[Row]:
 def test_a_long_prompt_goes_in_chunks_and_only_its_end_wants_output() -> None:
     scheduler = _scheduler()
     scheduler.add(_sequence(1, list(range(20))))
-    shapes = [[(row.first, len(row.tokens), row.wants_output) for row in _step(scheduler)] for _ in range(4)]
+    shapes = [[(row.first, len(row.tokens), row.n_outputs) for row in _step(scheduler)] for _ in range(4)]
     assert shapes == [[(0, 8, False)], [(8, 8, False)], [(16, 4, True)], [(20, 1, True)]]
 
 
