@@ -1,6 +1,8 @@
 """The command: which cases, on which models, and the table."""
 
+import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -134,6 +136,7 @@ def main(
     **asked: object,
 ) -> None:
     """Measure edged beside llama-server, and for embeddings onnxruntime, by turns."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # the programs that run must be stopped
     program = llama_server.binary()
     rows: list[Row] = []
     if not only_report:
