@@ -9,6 +9,7 @@ from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.errors import Unsupported
 from edged.api.openai.generation import Run, Style, take_stream
 from edged.api.openai.logprobs import chat_logprobs
+from edged.api.openai.response_format import take_chat_format
 from edged.api.openai.sampling import take_chat_answers, take_length, take_sampling
 from edged.api.work import Api
 from edged.errors import InvalidRequest
@@ -25,7 +26,6 @@ _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "tool_choice": ("none", "auto"),
     "functions": ([],),
     "function_call": ("none", "auto"),
-    "response_format": ({"type": "text"},),
     "modalities": (["text"],),
     **dict.fromkeys(("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"), ()),
 }
@@ -77,7 +77,7 @@ def routes(api: Api) -> Blueprint:
         fields = read_fields(request)
         model = api.model_for(fields, "generate")
         drop_harmless(fields, _IGNORED, _NEUTRAL)
-        sampling = take_sampling(fields)
+        sampling = take_chat_format(fields, take_sampling(fields))
         n, top_logprobs = take_chat_answers(fields)
         max_tokens, stop = take_length(fields)
         messages = take_messages(fields)

@@ -9,6 +9,7 @@ from edged.api.errors import Unsupported
 from edged.api.openai.generation import Run, Style, take_stream
 from edged.api.openai.inputs import is_token_list, token_list
 from edged.api.openai.logprobs import text_logprobs
+from edged.api.openai.response_format import take_text_format
 from edged.api.openai.sampling import take_length, take_sampling, take_text_answers
 from edged.api.work import Api
 from edged.errors import InvalidRequest
@@ -43,7 +44,7 @@ def routes(api: Api) -> Blueprint:
         fields = read_fields(request)
         model = api.model_for(fields, "generate")
         drop_harmless(fields, _IGNORED, _NEUTRAL)
-        sampling = take_sampling(fields)
+        sampling = take_text_format(fields, take_sampling(fields))
         n, top_logprobs = take_text_answers(fields)
         max_tokens, stop = take_length(fields)
         text, tokens = take_prompt(fields)

@@ -1,0 +1,195 @@
+"""A schema's grammar: objects, arrays, strings and numbers as rules.
+
+Texts are compact, with at most one space after a comma or colon: a small model would fill pages with blanks.
+Properties come in the order in which they are declared, so that each text is one way through the rules.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from edged.api.json_schema.gbnf import EMPTY, Rules, Shape, literal
+from edged.api.json_schema.keywords import refused, step
+from edged.api.json_schema.normal import Alternative, Normal
+from edged.api.json_schema.regular import CHARACTERS, Language, TooLarge
+from edged.api.json_schema.scalars import ANY_DEPTH, Scalars, counts
+
+MAX_PROPERTIES = 200
+_MAX_COMPARED = 4 << 20
+
+
+class Build:
+    """One schema's rules under way."""
+
+    def __init__(self, normal: Normal, budget: int) -> None:
+        self._normal = normal
+        self._language = Language(budget)
+        self.rules = Rules()
+        self._scalars = Scalars(self.rules, self._language)
+        self._known: dict[str, str] = {}
+        self._n_compared = 0
+
+    def rule(self, schema: Any, path: str) -> str:
+        """The name of a rule for a schema's instances. Raises InvalidRequest, TooLarge."""
+        return self._union(self._normal.alternatives(schema, path), path)
+
+    def _union(self, alternatives: list[Alternative], path: str) -> str:
+        if not alternatives:
+            raise refused(path, "nothing fulfils this")
+        values = {key: value for each in alternatives for key, value in each.get("enum", {}).items()}
+        typed = [each for each in alternatives if "enum" not in each]
+        if any(each["type"] == "any" for each in typed):
+            return self._scalars.anything(ANY_DEPTH, path)
+        parts = [*typed, {"enum": values}] if values else typed
+        if len(parts) == 1:
+            return self._alternative(parts[0], path)
+        names = [self._alternative(part, path) for part in parts]
+        by_start: dict[str, list[str]] = {}
+        for part, name in zip(parts, names, strict=True):
+            by_start.setdefault(part.get("type", "enum").replace("integer", "number"), []).append(name)
+        objects = [part for part in typed if part["type"] == "object"]
+        if self._told_apart(objects):
+            by_start.pop("object", None)
+        scalars = [name for kind in ("string", "number", "enum") for name in by_start.pop(kind, ())]
+        alike = [list(group) for group in (*by_start.values(), scalars) if len(set(group)) > 1]
+        shape = Shape(path, len(names), parts=set(names), at_once=alike, one_of=set(names))
+        return self.rules.shape(self.rules.add(" | ".join(dict.fromkeys(names))), shape)
+
+    def _told_apart(self, objects: list[Alternative]) -> bool:
+        """Whether the first property of each says which it is, before another schema's rules begin."""
+        firsts = [next(iter(each.get("properties", {})), None) for each in objects]
+        if any(
+            first is None or first not in each.get("required", ())
+            for first, each in zip(firsts, objects, strict=True)
+        ):
+            return False
+        return all(
+            firsts[at] != firsts[other]
+            or self._normal.values_apart(objects[at], objects[other], str(firsts[at]))
+            for at in range(len(objects))
+            for other in range(at)
+        )
+
+    def _alternative(self, alternative: Alternative, path: str) -> str:
+        """A rule, the same for equal alternatives: that is what ends recursion."""
+        key = json.dumps(alternative)
+        self._n_compared += len(key)
+        if self._n_compared > _MAX_COMPARED:
+            raise TooLarge
+        if key not in self._known:
+            kind = alternative.get("type", "enum")
+            if kind in ("object", "array"):
+                self._known[key] = self.rules.reserve()
+                make = self._object if kind == "object" else self._array
+                make(self._known[key], alternative, path)
+            else:
+                makers = {"string": self._scalars.string, "enum": self._scalars.enum}
+                self._known[key] = makers.get(kind, self._scalars.simple)(alternative, path)
+        return self._known[key]
+
+    def _array(self, name: str, array: Alternative, path: str) -> None:
+        least, most = counts(array, "minItems", "maxItems", path)
+        first = array.get("prefixItems", ())[:most]
+        names = [self.rule(each, f"{path}.prefixItems[{at}]") for at, each in enumerate(first)]
+        rest = array.get("items", not first or least > len(first))
+        has_rest = most is None or most > len(first)
+        if has_rest and not self._normal.alternatives(rest, f"{path}.items"):
+            has_rest = False
+            if least > len(first):
+                raise refused(f"{path}.items", "nothing fulfils this, but minItems needs it")
+        needs = set(names)
+        self._scalars.shared("string", path)
+        parts = ['"[" ' + ' "," sp '.join(names)]
+        if has_rest:
+            item = self.rule(rest, f"{path}.items")
+            pair = self.rules.add(f'"," sp {item}')
+            names.append(item)
+            if least > len(first):
+                needs.add(item)
+            fewest, room = max(0, least - len(first)), None if most is None else most - len(first)
+            if first:
+                parts.append(self.rules.repeat(pair, fewest, room))
+            else:
+                more = self.rules.repeat(pair, max(0, fewest - 1), None if room is None else room - 1)
+                whole = self.rules.add(f"{item} {more}")
+                parts.append(whole if fewest else f"{whole}?")
+        parts.append('"]"')
+        self.rules.define(name, " ".join(parts))
+        # an item that never ends makes every text with it endless, also where there may be none
+        self.rules.shape(name, Shape(path, 3, parts=set(names), needs=needs))
+
+    def _object(self, name: str, wanted: Alternative, path: str) -> None:
+        properties = dict(wanted.get("properties", {}))
+        extra = wanted.get("additionalProperties", not properties and not wanted.get("required"))
+        beyond = wanted.get("additionalProperties", True)
+        for required in wanted.get("required", ()):
+            properties.setdefault(required, beyond)
+        if not properties and extra is True and not wanted.keys() & {"minProperties", "maxProperties"}:
+            inner = self._scalars.any_object(ANY_DEPTH, path)
+            self.rules.define(name, inner)
+            self.rules.shape(name, Shape(path, parts={inner}))
+            return
+        members: list[tuple[str, str, bool]] = []
+        for key, schema in properties.items():
+            at = f"{path}.properties"
+            optional = key not in wanted.get("required", ())
+            if optional and not self._normal.alternatives(schema, step(at, key)):
+                continue
+            members.append((json.dumps(key, ensure_ascii=False), self.rule(schema, step(at, key)), optional))
+        if len(members) > MAX_PROPERTIES:
+            raise refused(path, f"{len(members)} properties, at most {MAX_PROPERTIES} are accepted")
+        self._scalars.shared("string", path)
+        more = None
+        if self._normal.alternatives(extra, f"{path}.additionalProperties"):
+            more = self._extra(properties, extra, path)
+        self._check_count(wanted, members, more is not None, path)
+        body = self._members(members, more[0] if more else None)
+        may_be_empty = all(optional for *_, optional in members) and not wanted.get("minProperties")
+        body = f'"{{" {body + ("?" if may_be_empty else "") if body else ""} "}}"'
+        self.rules.define(name, body)
+        values = [value for _, value, _ in members] + ([more[1]] if more else [])
+        needs = {value for _, value, optional in members if not optional}
+        self.rules.shape(name, Shape(path, len(members) + 3, parts=set(values), needs=needs))
+
+    def _members(self, members: Sequence[tuple[str, str, bool]], extra: str | None) -> str | None:
+        """The rule for a list of at least one member; None: there is none to list.
+
+        Rule `list` begins with a member, `more` with a comma; both are made from the last member backwards.
+        """
+        following = extra  # the rule of a list from the next member on
+        must = False  # whether one of those is required
+        if extra is not None:
+            pair = self.rules.add(f'"," sp {extra}')
+            following = self.rules.add(f"{extra} {pair}*")
+        for key, value, optional in reversed(members):
+            this = f"{literal(key + ':')} sp {value}"
+            if following is not None:
+                more = self.rules.add(f'"," sp {following}' + ("" if must else f" | {EMPTY}"))
+                this = f"{this} {more}"
+            if optional and following is not None:
+                this = f"{this} | {following}"
+            following = self.rules.add(this)
+            must = must or not optional
+        return following
+
+    def _extra(self, properties: dict[str, Any], schema: Any, path: str) -> tuple[str, str]:
+        """A member by any other name, and its value. No escapes in its name: they could spell a known one."""
+        language = self._language
+        plain = language.characters(
+            [(low, high) for low, high in ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), *CHARACTERS[3:])]
+        )
+        names = language.either([language.text(name) for name in properties])
+        other = language.both([language.repeat(plain, 0, None), language.other_than(names)])
+        key = self._scalars.automaton(other, f"{path}.additionalProperties", quoted=True)
+        value = self.rule(schema, f"{path}.additionalProperties")
+        return self.rules.add(f'{key} ":" sp {value}'), value
+
+    def _check_count(
+        self, wanted: Alternative, members: Sequence[tuple[str, str, bool]], has_more: bool, path: str
+    ) -> None:
+        n_required = sum(not optional for *_, optional in members)
+        least = wanted.get("minProperties", 0)
+        if least > max(1, n_required) or (least and not members and not has_more):
+            raise refused(f"{path}.minProperties", "more than are required cannot be counted")
+        if "maxProperties" in wanted and (has_more or wanted["maxProperties"] < len(members)):
+            raise refused(f"{path}.maxProperties", "fewer than there may be cannot be counted")
