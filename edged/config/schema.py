@@ -193,6 +193,10 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _time(0.001, 60),
         _doc("While answers are under way, prompts are computed in pieces that take about this long."),
     ] = Seconds(0.25)
+    speculation: Annotated[
+        Literal["auto", "off"],
+        _doc("auto: compute likely next tokens together with a sure one, where text repeats and that pays."),
+    ] = "auto"
     prefix_cache: Annotated[
         Bytes,
         _size(0),

@@ -16,6 +16,7 @@ from edged.gguf.recurrent import state_bytes
 from edged.gguf.repack import repacked_tensors, replaced_tensors
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
+MAX_DRAFT_TOKENS = 7  # in one step beside a sure one: kernels take eight at once best; each has its logits
 _FLOAT_BYTES = 4
 _MASK_BYTES = 2  # float16
 # Anonymous memory of a runner before it has a model (15.6 MiB with llama.cpp's bindings and numpy; a chat
@@ -38,6 +39,7 @@ class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
     instruction_sets: tuple[str, ...] = ()
     kv_unified: bool = False
     swa_full: bool = False
+    n_drafts: int = 0  # tokens that a step may compute beside one of each sequence
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -131,7 +133,7 @@ def _compute_bytes(header: GgufHeader, settings: ContextSettings, layout: KvLayo
         return _MASK_BYTES * n_tokens * n_tokens + layers
     streams = 1 if settings.kv_unified else settings.n_seq_max
     cells = layout.full_cells + (layout.window_cells if any(layout.windowed) else 0)
-    n_outputs = n_tokens if header.is_embedding_model else min(n_tokens, settings.n_seq_max)
+    n_outputs = n_tokens if header.is_embedding_model else min(n_tokens, _outputs(settings))
     logits = _FLOAT_BYTES * n_outputs * (header.n_vocab + header.n_embd)
     return _MASK_BYTES * n_tokens * cells // streams + max(layers, logits)
 
@@ -160,7 +162,11 @@ def _output_bytes(header: GgufHeader, settings: ContextSettings) -> int:
     nobody reads those logits."""
     if header.is_embedding_model:
         return _FLOAT_BYTES * _batch_tokens(header, settings) * (header.n_vocab + header.n_embd)
-    return _FLOAT_BYTES * settings.n_seq_max * header.n_vocab
+    return _FLOAT_BYTES * _outputs(settings) * header.n_vocab
+
+
+def _outputs(settings: ContextSettings) -> int:
+    return settings.n_seq_max + settings.n_drafts
 
 
 def _sampling_bytes(header: GgufHeader, settings: ContextSettings) -> int:

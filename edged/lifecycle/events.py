@@ -78,7 +78,10 @@ class Events:
                     self._board.set(reason=event.reason)
             case protocol.Gauges():
                 with self._board.changed:
-                    self._board.set(busy_slots=event.busy_slots, queued_requests=event.queued_requests)
+                    self._board.set(
+                        busy_slots=event.busy_slots, queued_requests=event.queued_requests,
+                        drafted_tokens=event.drafted_tokens, accepted_tokens=event.accepted_tokens,
+                    )  # fmt: skip
             case protocol.Step():
                 for token in event.events:
                     self._answer(token.id, token, last=token.finish_reason is not None)

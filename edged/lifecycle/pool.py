@@ -240,6 +240,7 @@ class Pool:
             max_queue_requests=settings.max_queue_requests,
             max_queue_tokens=settings.max_queue_tokens,
             step_s=float(settings.step_time),
+            speculate=settings.speculation == "auto",
             prefix_dir=str(state_dir(self._config) / "prefixes" / model),
             prefix_bytes=int(settings.prefix_cache),
             lease_fd=self._lease_fd,

@@ -30,6 +30,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     restarts: int = 0
     busy_slots: int = 0
     queued_requests: int = 0
+    drafted_tokens: int = 0  # computed ahead of their turn since the load, and how many of them were right
+    accepted_tokens: int = 0
     predicted_ready_s: float | None = None
     measured_ready_s: float | None = None
     predicted_first_answer_s: float | None = None

@@ -6,6 +6,7 @@ from typing import Protocol
 
 import msgspec
 
+from edged.gguf.footprint import MAX_DRAFT_TOKENS
 from edged.lifecycle.status import Cause
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
@@ -21,6 +22,7 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_requests: int
     max_queue_tokens: int
     step_s: float = 0.25
+    speculate: bool = False
     prefix_dir: str | None = None
     prefix_bytes: int = 0
     lease_fd: int | None
@@ -127,6 +129,7 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         max_queue_requests=supervision.max_queue_requests,
         max_queue_tokens=supervision.max_queue_tokens,
         step_s=supervision.step_s,
+        max_draft_tokens=MAX_DRAFT_TOKENS if supervision.speculate and plan.kind == "generate" else 0,
         prefix_dir=supervision.prefix_dir,
         prefix_bytes=supervision.prefix_bytes,
         pass_waits=plan.pass_waits,

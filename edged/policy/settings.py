@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from edged.config.schema import Model
-from edged.gguf.footprint import ContextSettings, Footprint, KvType, footprint
+from edged.gguf.footprint import MAX_DRAFT_TOKENS, ContextSettings, Footprint, KvType, footprint
 from edged.gguf.header import GgufHeader
 from edged.policy.types import Kind, ModelInput
 
@@ -163,6 +163,7 @@ def context_settings(settings: Settings, kind: Kind, instruction_sets: tuple[str
         type_v=settings.type_v,
         repack=settings.repack,
         instruction_sets=instruction_sets,
+        n_drafts=0 if embeds else MAX_DRAFT_TOKENS,
     )
 
 

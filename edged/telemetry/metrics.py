@@ -30,6 +30,10 @@ class Status(Protocol):
     @property
     def queued_requests(self) -> int: ...
     @property
+    def drafted_tokens(self) -> int: ...
+    @property
+    def accepted_tokens(self) -> int: ...
+    @property
     def measured_ready_s(self) -> float | None: ...
     @property
     def predicted_ready_s(self) -> float | None: ...
@@ -193,6 +197,16 @@ class _StatusCollector:
                 "edged_queued_requests",
                 "Requests that wait for a slot.",
                 lambda status: status.queued_requests,
+            ),
+            (
+                "edged_drafted_tokens",
+                "Tokens computed ahead of their turn since the last load.",
+                lambda status: status.drafted_tokens,
+            ),
+            (
+                "edged_accepted_tokens",
+                "Of the drafted tokens, those that were right.",
+                lambda status: status.accepted_tokens,
             ),
             ("edged_ready_seconds", "Last load, measured.", lambda status: status.measured_ready_s),
             (

@@ -201,3 +201,11 @@ def test_the_installed_llama_cpp_still_sizes_its_cache_so(tmp_path: Path) -> Non
     sizes = footprint(read_header(model), settings)
     assert sizes.kv_bytes / _MIB == pytest.approx(float(logged[1]), abs=0.006)
     assert sizes.kv_bytes > _MIB
+
+
+def test_drafted_tokens_have_logits_of_their_own() -> None:
+    plain = ContextSettings(n_ctx=1024, n_seq_max=4, n_ubatch=512)
+    drafting = ContextSettings(n_ctx=1024, n_seq_max=4, n_ubatch=512, n_drafts=7)
+    assert footprint(gemma3(), drafting).output_bytes == footprint(gemma3(), plain).output_bytes + 7 * (
+        1 << 20
+    )

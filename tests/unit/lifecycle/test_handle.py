@@ -139,8 +139,9 @@ def test_a_model_whose_runner_has_ended_is_not_taken_for_ready(model: Model) -> 
 
 def test_what_a_dead_runner_was_busy_with_is_not_shown(model: Model) -> None:
     process = model.loaded()
-    process.say(protocol.Gauges(busy_slots=2, queued_requests=3, queued_tokens=4))
+    process.say(protocol.Gauges(busy_slots=2, queued_requests=3, queued_tokens=4, drafted_tokens=7))
     assert eventually(lambda: model.handle.status().busy_slots == 2)
+    assert model.handle.status().drafted_tokens == 7
     model.unload(process)
     status = model.handle.status()
     assert (status.state, status.busy_slots, status.queued_requests) == ("unloaded", 0, 0)

@@ -80,7 +80,14 @@ def test_working_requests_go_up_and_down() -> None:
 def test_the_state_of_models_is_read_when_metrics_are() -> None:
     statuses = [
         ModelStatus(
-            model="minilm", state="loading", kind="embed", strategy="warm", load_at_start=True, busy_slots=1
+            model="minilm",
+            state="loading",
+            kind="embed",
+            strategy="warm",
+            load_at_start=True,
+            busy_slots=1,
+            drafted_tokens=7,
+            accepted_tokens=5,
         )
     ]
     metrics = Metrics()
@@ -89,6 +96,8 @@ def test_the_state_of_models_is_read_when_metrics_are() -> None:
     assert seen["edged_model_state", "minilm", "loading"] == 1
     assert seen["edged_model_state", "minilm", "ready"] == 0
     assert seen["edged_busy_slots", "minilm"] == 1
+    assert seen["edged_drafted_tokens", "minilm"] == 7
+    assert seen["edged_accepted_tokens", "minilm"] == 5
     assert ("edged_ready_seconds", "minilm") not in seen  # not known yet
     statuses[0] = ModelStatus(
         model="minilm",
