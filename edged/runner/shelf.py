@@ -34,7 +34,7 @@ class Cells(Protocol):
     """The KV cells of a sequence as bytes."""
 
     def save(self, sequence: int) -> bytes:
-        """All cells of a sequence."""
+        """All cells of a sequence; none where they are not there yet."""
 
     def restore(self, sequence: int, cells: memoryview) -> bool:
         """Make them what the sequence holds; False: they do not fit, and it holds nothing."""
@@ -85,6 +85,8 @@ class Shelf:
         if any(entry.tokens[: len(tokens)] == tokens for entry in self._entries):
             return True
         cells = self._cells.save(slot)
+        if not cells:
+            return True
         header = msgspec.msgpack.encode(_Header(self._key, tokens))
         digest = hashlib.sha256(header + cells).digest()
         size_bytes = _PREAMBLE.size + len(header) + len(cells)

@@ -33,6 +33,7 @@ class FakeMemory:
         self.can_hold = True
         self.asked: list[tuple[int, int]] = []
         self.copied: list[tuple[int, int]] = []
+        self.settled = True
 
     def keep(self, sequence: int, n_tokens: int) -> int:
         self.asked.append((sequence, n_tokens))
@@ -43,6 +44,7 @@ class FakeMemory:
 
     def copy(self, source: int, target: int) -> None:
         self.copied.append((source, target))
+        self.settled = False
 
 
 def _sequence(number: int, tokens: list[int], max_tokens: int = 8) -> Sequence:

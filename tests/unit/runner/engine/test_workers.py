@@ -49,6 +49,7 @@ class CountingDecoder:
         self.outputs: list[int] = []
         self.copies: list[tuple[int, int]] = []
         self.finite = True
+        self.settled = True
         self.fails = False
         self.interrupted = False
         self.entered = threading.Event()
