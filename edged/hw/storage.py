@@ -17,7 +17,7 @@ from edged.hw.rate import random_latency_s, sequential_bytes_per_s
 from edged.hw.residency import Residency, Run, residency
 from edged.hw.sampling import Samples, sample
 from edged.hw.snapshot import FileFacts, StorageFacts
-from edged.hw.throttle import read_limit_bytes_per_s
+from edged.hw.throttle import read_limit_bytes_per_s, read_limit_per_s
 
 _LOOKING_SHARE = 0.5  # of the time there is, for stat and mincore; the rest is for timed reads
 _MARGIN_S = 0.03  # for the arithmetic after the last read
@@ -187,11 +187,16 @@ def _limited(facts: StorageFacts, group: dict[str, Looked], proc: Path) -> Stora
     It is only a bound: what was measured below it stays as it was measured.
     """
     number, rate = next(iter(group.values())).device.number, facts.sequential_bytes_per_s
-    limit = read_limit_bytes_per_s(number, proc) if number else None
-    if limit is None:
+    if not number:
         return facts
-    rate = None if rate is None else min(rate, limit)
-    return msgspec.structs.replace(facts, sequential_bytes_per_s=rate, limit_bytes_per_s=limit)
+    limit, reads_per_s = read_limit_bytes_per_s(number, proc), read_limit_per_s(number, proc)
+    latency_s = facts.random_latency_s
+    return msgspec.structs.replace(
+        facts,
+        sequential_bytes_per_s=min(rate, limit) if rate is not None and limit is not None else rate,
+        limit_bytes_per_s=limit,
+        random_latency_s=max(latency_s or 0.0, 1 / reads_per_s) if reads_per_s else latency_s,
+    )
 
 
 def _request_overhead_s(device: Device, latency_s: float | None, direct: bool) -> float:

@@ -13,19 +13,35 @@ def read_limit_bytes_per_s(number: str, proc: Path = Path("/proc")) -> int | Non
 
     A limit that a container cannot see, since it lies above what it has mounted, is not found.
     """
+    limits = [
+        limit
+        for rate, reads in _limits(number, proc)
+        for limit in (rate, reads and reads * _READ_BYTES)
+        if limit
+    ]
+    return min(limits, default=None)
+
+
+def read_limit_per_s(number: str, proc: Path = Path("/proc")) -> int | None:
+    """The same in reads, whatever their size."""
+    return min((reads for _, reads in _limits(number, proc) if reads), default=None)
+
+
+def _limits(number: str, proc: Path) -> list[tuple[int | None, int | None]]:
+    """Bytes and reads a second that each group allows."""
     found = hierarchy("blkio", proc)
     if found is None:
-        return None
-    limits: list[int] = []
+        return []
+    limits = []
     for folder in found.folders:
         if found.version == 2:
             values = parse_io_max(text.read(folder / "io.max") or "", number)
-            rate, reads = values.get("rbps"), values.get("riops")
+            limits.append((values.get("rbps"), values.get("riops")))
         else:
             rate = parse_v1(text.read(folder / "blkio.throttle.read_bps_device") or "", number)
             reads = parse_v1(text.read(folder / "blkio.throttle.read_iops_device") or "", number)
-        limits += [limit for limit in (rate, reads and reads * _READ_BYTES) if limit]
-    return min(limits, default=None)
+            limits.append((rate, reads))
+    return limits
 
 
 def parse_io_max(content: str, number: str) -> dict[str, int]:

@@ -55,8 +55,8 @@ class Load(msgspec.Struct, kw_only=True):
 
 
 class Measurement(msgspec.Struct, frozen=True, kw_only=True):
-    """A load that became ready. `timings_s` are the runner's laps; `uncached_bytes` what it had to read;
-    `anon_bytes` its anonymous memory then."""
+    """A load that became ready. `timings_s` are the runner's laps; `uncached_bytes` what it had to read, and
+    `reading_s` how long that took, if it was done; `anon_bytes` its anonymous memory then."""
 
     size_bytes: int
     device: str | None
@@ -64,6 +64,7 @@ class Measurement(msgspec.Struct, frozen=True, kw_only=True):
     timings_s: dict[str, float]
     uncached_bytes: int | None = None
     anon_bytes: int | None = None
+    reading_s: float | None = None
 
 
 class _Kept(msgspec.Struct, kw_only=True):
@@ -207,18 +208,18 @@ class Calibration:
         return Load(path=plan.path, size_bytes=size_bytes, device=device, strategy=plan.strategy)
 
     def _record_rate(self, measurement: Measurement) -> None:
-        """The storage rate, where the load had to wait for the reader, so that its time was the reader's.
+        """The storage rate, where the reader was done when the model was ready, by the time that it read.
 
-        A load that had every byte without waiting shows that the storage is at least so fast: a lower rate
-        that is remembered is dropped. On fast storage nothing else would ever replace it.
+        Readers take turns, so it had the storage to itself. What was read too fast to be timed shows that the
+        storage is at least so fast: a lower rate that is remembered is dropped. On fast storage nothing else
+        would ever replace it.
         """
-        laps, n_bytes, device = measurement.timings_s, measurement.uncached_bytes, measurement.device
+        n_bytes, read_s, device = measurement.uncached_bytes, measurement.reading_s, measurement.device
         if device is None or n_bytes is None or n_bytes < MIN_RATE_BYTES:
             return
-        wait_s, read_s = laps.get("prefetch_wait_s"), measurement.ready_s - laps.get("warmup_s", 0.0)
-        if wait_s is None or not read_s > 0:  # also true of NaN
-            return  # it was ready before it was read
-        if wait_s >= MIN_RATE_S:
+        if read_s is None or not 0 < read_s < math.inf:  # NaN included
+            return
+        if read_s >= MIN_RATE_S:
             self._kept.bytes_per_s.pop(device, None)
             self._kept.bytes_per_s[device] = n_bytes / read_s
         elif self._kept.bytes_per_s.get(device, math.inf) < n_bytes / read_s:

@@ -200,6 +200,7 @@ class Record:
                 timings_s=ready.timings_s,
                 uncached_bytes=None if cold_share is None else round(cold_share * wanted_bytes),
                 anon_bytes=ready.anon_bytes,
+                reading_s=ready.reading_s,
             )
             self._calibration.record(plan, measurement)
             self._writer.submit(self._calibration.store, self._calibration.encoded())

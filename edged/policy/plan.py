@@ -22,7 +22,7 @@ from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
 from edged.policy.pinning import pinned_spans
 from edged.policy.reasons import pinning_reasons, reasons, thread_reasons
 from edged.policy.refusal import refusal
-from edged.policy.timing import Timing, shared
+from edged.policy.timing import Timing, in_turn
 from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
 
 
@@ -51,19 +51,25 @@ def plan(
 
 
 def _in_company(snapshot: HardwareSnapshot, starting: Sequence[Prospect]) -> list[Prospect]:
-    """The models that load at the same time, each sharing its storage and the cores with the others."""
-    together = []
+    """The models that load at the same time, taking turns at their storage and sharing the cores."""
+    by_storage: dict[str, list[Prospect]] = {}
     for prospect in starting:
         storage = snapshot.storage_of(prospect.model.path)
-        others = [
-            other.reading
-            for other in starting
-            if other is not prospect and snapshot.storage_of(other.model.path) is storage
-        ]
-        company = msgspec.structs.replace(prospect.company, n_loading=len(starting))
-        reading = shared(prospect.reading, others)
-        together.append(msgspec.structs.replace(prospect, company=company, reading=reading))
-    return together
+        if prospect.model.model.strategy != "lazy":  # which has no reader
+            by_storage.setdefault(storage.path if storage else "", []).append(prospect)
+    readings = {
+        prospect.model.id: reading
+        for group in by_storage.values()
+        for prospect, reading in zip(group, in_turn([one.reading for one in group]), strict=True)
+    }
+    return [
+        msgspec.structs.replace(
+            prospect,
+            company=msgspec.structs.replace(prospect.company, n_loading=len(starting)),
+            reading=readings.get(prospect.model.id, prospect.reading),
+        )
+        for prospect in starting
+    ]
 
 
 def _together(
@@ -195,6 +201,7 @@ def _load_plan(
         random_access=_ranges(random_access_ranges(prospect.model.header, prospect.kind)),
         replaced=_ranges(_replaced(prospect)) if draft.repack else (),
         mlock_bytes=pinned_bytes,
+        pass_waits=reads_ahead and prospect.reading.faults_are_slow,
     )
 
 

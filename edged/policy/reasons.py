@@ -25,6 +25,8 @@ def reasons(
     if changes := _shrunk(prospect, way):
         full = format_bytes(prospect.levels[0].resident_bytes)
         yield f"full settings need {full}, but {_room(budget, room_bytes)}, so: {', '.join(changes)}"
+    if way.strategy == "stream" and prospect.reading.uncached_bytes and prospect.reading.faults_are_slow:
+        yield "this storage is slow at reads here and there: nothing computes before the file is read"
     yield from _unknown(prospect, budget)
 
 
@@ -63,9 +65,7 @@ def reading_text(prospect: Prospect) -> str:
     duration_s = reading.sequential_s
     if duration_s is None or reading.bytes_per_s is None:
         return f"how fast {format_bytes(reading.uncached_bytes)} can be read from this storage is unknown"
-    beside = (
-        f", beside {format_bytes(reading.beside_bytes)} for other models," if reading.beside_bytes else ""
-    )
+    beside = f", after {format_bytes(reading.before_bytes)} for other models," if reading.before_bytes else ""
     return (
         f"reading {format_bytes(reading.uncached_bytes)} that are not cached{beside} takes "
         f"{format_seconds(duration_s)} at {format_rate(reading.bytes_per_s)}"

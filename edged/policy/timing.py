@@ -2,10 +2,10 @@
 
 The reader starts together with the runner, so reading overlaps with the interpreter's start, the vocabulary
 and repacking: `ready_s = max(spawn + load + context, uncached_bytes / rate) + warm-up`. Models that load at
-the same time share the storage and the cores.
+the same time take turns at the storage, the shortest first, and share the cores.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import msgspec
 
@@ -26,7 +26,10 @@ CACHE_BYTES_PER_S = 2.4e9  # filling the KV cache with zeros
 BATCH_S = 0.005  # one short batch: a fixed part, and a pass over the weights
 BATCH_BYTES_PER_S = 4e9
 READAHEAD_BYTES = 128 << 10  # Linux's default
-FAULT_BYTES = 64 << 10  # what one fault reads at a time, about, whatever the readahead
+# What one fault reads at a time, about: SmolLM2's 98 MB take 8 to 10 s at 120 a second.
+FAULT_BYTES = 96 << 10
+SLOW_FAULTS_SHARE = 0.5  # of the sequential rate
+CHUNK_BYTES = 1 << 20  # what a reader has asked for before it lets others read
 
 
 class Company(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +47,8 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     wanted_bytes: int
     uncached_bytes: int
-    beside_bytes: int = 0  # what others read from the same storage until this is read
+    before_bytes: int = 0  # what others read from the same storage before it is this one's turn
+    others_follow: bool = False  # others read from it after this one
     dragged_bytes: int = 0  # what is not wanted, but readahead fetches around faults
     cached_is_known: bool
     bytes_per_s: float | None  # one after the other
@@ -53,16 +57,34 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sequential_s(self) -> float | None:
-        """How long the reader takes."""
-        return _duration_s(self.uncached_bytes + self.beside_bytes, self.bytes_per_s)
+        """How long it takes until everything is read, one after the other."""
+        n_bytes = self.uncached_bytes + (self.before_bytes if self.uncached_bytes else 0)
+        return _duration_s(n_bytes, self.bytes_per_s)
 
     @property
     def faulting_s(self) -> float | None:
         """How long touching everything takes without a reader."""
         if self.uncached_bytes == 0:
             return 0.0
-        n_bytes = self.uncached_bytes + self.beside_bytes + self.dragged_bytes
+        n_bytes = self.uncached_bytes + self.before_bytes + self.dragged_bytes  # others read all the same
         return _duration_s(n_bytes, self.fault_bytes_per_s)
+
+    @property
+    def faults_are_slow(self) -> bool:
+        """Whether touching pages before the reader has been there costs more than waiting for it.
+
+        A pass that overtakes the reader faults for about half of what is left; a turning disk gives 100 MB/s
+        in order and a tenth of that by faults.
+        """
+        if not self.bytes_per_s or not self.fault_bytes_per_s:
+            return False
+        return self.fault_bytes_per_s < SLOW_FAULTS_SHARE * self.bytes_per_s
+
+    @property
+    def row_wait_s(self) -> float:
+        """How long rows that a batch picks here and there wait for another model's reader, once."""
+        picks_rows = self.dragged_bytes > 0 and self.others_follow
+        return (_duration_s(CHUNK_BYTES, self.bytes_per_s) or 0.0) if picks_rows else 0.0
 
 
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,38 +135,33 @@ def timing_of(
 ) -> Timing:
     """When the model would be ready, and when a request that came at the very start would be answered."""
     times = measured.models.get(model.path, LoadTimes())
-    batch_s = _batch_s(times, level)
+    batch_s = _batch_s(times, level) + reading.row_wait_s
     started_s = _started_s(model, level, times, measured.spawn_s, company)
     reads_ahead = settings.loading.prefetch or not settings.lazy_available
-    if reads_ahead and strategy != "lazy":
-        complete_s = _later(started_s, reading.sequential_s)
-    else:
+    if not reads_ahead or strategy == "lazy":
         complete_s = _sum(started_s, reading.faulting_s)
+    elif level.settings.repack and reading.faults_are_slow:  # the copying waits for the reader
+        complete_s = _sum(started_s, reading.sequential_s)
+    else:
+        complete_s = _later(started_s, reading.sequential_s)
     if strategy in ("warm", "locked"):
         return Timing(ready_s=_sum(complete_s, batch_s), first_answer_s=_sum(complete_s, 2 * batch_s))
     if not settings.lazy_available or level.settings.repack:
         return Timing(ready_s=complete_s, first_answer_s=_sum(complete_s, batch_s))
-    if reads_ahead and strategy != "lazy":
-        complete_s = _later(started_s + _overtaking_s(started_s, reading), complete_s)
     return Timing(ready_s=started_s, first_answer_s=_sum(complete_s, batch_s))
 
 
-def _overtaking_s(started_s: float, reading: Reading) -> float:
-    """How long a pass takes that begins before the reader is through.
-
-    It overtakes the reader and faults for about half of what is left, which costs where a fault is slow: a
-    turning disk gives 100 MB/s in order and a few by faults.
-    """
-    if reading.sequential_s is None or not reading.bytes_per_s or not reading.fault_bytes_per_s:
-        return 0.0
-    left_bytes = max(0.0, reading.sequential_s - started_s) * reading.bytes_per_s
-    return left_bytes / 2 / reading.fault_bytes_per_s
-
-
-def shared(reading: Reading, others: Iterable[Reading]) -> Reading:
-    """The same reading beside others from the same storage, which gives every reader an equal share."""
-    beside_bytes = sum(min(reading.uncached_bytes, other.uncached_bytes) for other in others)
-    return msgspec.structs.replace(reading, beside_bytes=beside_bytes)
+def in_turn(readings: Sequence[Reading]) -> list[Reading]:
+    """The same readings, taking turns at one storage: the shortest first, of equal ones the first named."""
+    order = sorted(range(len(readings)), key=lambda index: (readings[index].uncached_bytes, index))
+    found = list(readings)
+    before_bytes = 0
+    for place, index in enumerate(order):
+        found[index] = msgspec.structs.replace(
+            readings[index], before_bytes=before_bytes, others_follow=place < len(order) - 1
+        )
+        before_bytes += readings[index].uncached_bytes
+    return found
 
 
 def _started_s(
@@ -152,7 +169,9 @@ def _started_s(
 ) -> float:
     """Interpreter, vocabulary, repacking and context, with nothing to wait for on storage."""
     cores = company.cores or company.n_loading + 1
-    crowding = max(1.0, company.n_loading / cores)
+    # Beside several the daemon has enough to do, too; one load leaves it the time that it waits for storage.
+    n_busy = company.n_loading + (company.n_loading > 1)
+    crowding = max(1.0, n_busy / cores)
     if spawn_s is None:
         spawn_s = SPAWN_S * crowding + (DAEMON_S if cores <= company.n_loading else 0.0)
     # A load with repacking that something held up must not be held against repacking alone.

@@ -21,7 +21,11 @@ def a_plan(name: str = "smollm2", bytes_per_s: float = 40e6) -> LoadPlan:
 
 
 def a_measurement(
-    ready_s: float = 2.3, device: str | None = "mmcblk0", size_bytes: int = 98_000_000, **laps: float
+    ready_s: float = 2.3,
+    device: str | None = "mmcblk0",
+    size_bytes: int = 98_000_000,
+    reading_s: float | None = 2.2,
+    **laps: float,
 ) -> Measurement:
     return Measurement(
         size_bytes=size_bytes,
@@ -29,6 +33,7 @@ def a_measurement(
         ready_s=ready_s,
         timings_s={**LAPS, **laps},
         uncached_bytes=88_000_000,
+        reading_s=reading_s,
     )
 
 
@@ -177,48 +182,51 @@ def test_another_file_in_its_place_starts_anew(path: Path) -> None:
     "measurement",
     [
         a_measurement(device=None),
-        a_measurement(prefetch_wait_s=0.0),  # the reader was done before anybody waited for it
-        a_measurement(ready_s=0.05),
-        Measurement(size_bytes=1, device="mmcblk0", ready_s=2.0, timings_s=LAPS, uncached_bytes=4096),
-        Measurement(size_bytes=1, device="mmcblk0", ready_s=2.0, timings_s=LAPS),
+        a_measurement(reading_s=None),  # it was ready before it was read
+        a_measurement(reading_s=0.05),  # too soon to be timed
+        a_measurement(reading_s=float("nan")),
+        msgspec.structs.replace(a_measurement(), uncached_bytes=4096),
+        msgspec.structs.replace(a_measurement(), uncached_bytes=None),
     ],
 )
-def test_no_rate_from_a_load_that_did_not_wait_for_storage(path: Path, measurement: Measurement) -> None:
+def test_no_rate_from_a_load_that_says_nothing_of_the_storage(path: Path, measurement: Measurement) -> None:
     calibration = Calibration.load(path)
     calibration.record(a_plan(), measurement)
     assert calibration.measured().bytes_per_s == {}
 
 
 def test_a_remembered_rate_ends_with_a_load_that_was_faster_without_waiting(path: Path) -> None:
-    """A faster disk in place of the old one: its loads never wait, so that none of them leaves a rate."""
+    """A faster disk in place of the old one: its loads are too fast to be timed, none leaves a rate."""
     calibration = Calibration.load(path)
-    calibration.record(a_plan(), a_measurement(ready_s=4.1))
+    calibration.record(a_plan(), a_measurement(reading_s=0.5))
     remembered = calibration.measured().bytes_per_s["mmcblk0"]
 
-    calibration.record(a_plan(), a_measurement(ready_s=5.0, prefetch_wait_s=0.0))
-    assert calibration.measured().bytes_per_s == {"mmcblk0": remembered}  # slower for another reason
-    calibration.record(a_plan(), a_measurement(ready_s=0.8, prefetch_wait_s=0.0))
+    calibration.record(
+        a_plan(), msgspec.structs.replace(a_measurement(reading_s=0.1), uncached_bytes=9 << 20)
+    )
+    assert calibration.measured().bytes_per_s == {"mmcblk0": remembered}  # which may have been as fast
+    calibration.record(a_plan(), a_measurement(reading_s=0.1))
     assert calibration.measured().bytes_per_s == {}
 
 
 def test_a_rate_is_learnt_over_starts_and_given_up_when_the_card_is_another(path: Path) -> None:
-    def start(probed: float, ready_s: float, wait_s: float = 1.5) -> float | None:
+    def start(probed: float, reading_s: float) -> float | None:
         """One start of the daemon: the rate that it plans with, then what its load shows."""
         calibration = Calibration.load(path)
         storage = StorageFacts(
             path="/m", device="mmcblk0", sequential_bytes_per_s=probed, measured_bytes=8_000_000
         )
         planned = rate_of(storage, calibration.measured()).bytes_per_s
-        calibration.record(a_plan(), a_measurement(ready_s, prefetch_wait_s=wait_s))
+        calibration.record(a_plan(), a_measurement(reading_s=reading_s))
         calibration.save()
         return planned
 
-    assert start(probed=30e6, ready_s=4.5) == 30e6
-    assert start(probed=30e6, ready_s=4.5) == pytest.approx(20e6)  # what the load got: 88 MB in 4.4 s
-    assert start(probed=90e6, ready_s=1.2) == 90e6  # another card: the probe denies what was learnt
-    assert start(probed=65e6, ready_s=1.2) == pytest.approx(80e6)  # which has been replaced since
-    assert start(probed=110e6, ready_s=0.7, wait_s=0.0) == pytest.approx(80e6)
-    assert start(probed=110e6, ready_s=0.7, wait_s=0.0) == 110e6  # that load was faster than 80 MB/s
+    assert start(probed=30e6, reading_s=4.4) == 30e6
+    assert start(probed=30e6, reading_s=4.4) == pytest.approx(20e6)  # what the load got: 88 MB in 4.4 s
+    assert start(probed=90e6, reading_s=1.1) == 90e6  # another card: the probe denies what was learnt
+    assert start(probed=65e6, reading_s=1.1) == pytest.approx(80e6)  # which has been replaced since
+    assert start(probed=110e6, reading_s=0.1) == pytest.approx(80e6)
+    assert start(probed=110e6, reading_s=0.1) == 110e6  # that load was faster than 80 MB/s
 
 
 def test_a_stream_that_is_ready_before_it_is_read_says_nothing_of_the_rate(path: Path) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from edged.hw.snapshot import HardwareSnapshot
 from edged.policy.settings import levels
-from edged.policy.timing import Company, Reading, reading_of, shared, timing_of
+from edged.policy.timing import Company, Reading, in_turn, reading_of, timing_of
 from edged.policy.types import LoadTimes, Measured, Strategy
 from tests.unit.policy.machines import machine, model, settings
 
@@ -14,9 +14,13 @@ FULL = levels(MODEL, "generate", ())[0]
 # Half a second until it could answer, a tenth of a second for each batch.
 MEASURED = Measured(spawn_s=0.2, models={MODEL.path: LoadTimes(load_s=0.2, context_s=0.1, warmup_s=0.1)})
 
+REPACKED = Measured(
+    spawn_s=0.2, models={MODEL.path: LoadTimes(load_repacked_s=0.2, context_s=0.1, warmup_s=0.1)}
+)
+
 
 def reading(uncached_bytes: int, bytes_per_s: float | None = 10e6) -> Reading:
-    """Faults read at half the rate of a sequential reader."""
+    """Faults read at half the rate of a sequential reader, which is not slow."""
     return Reading(
         wanted_bytes=100_000_000,
         uncached_bytes=uncached_bytes,
@@ -53,12 +57,22 @@ def test_without_prefetch_or_lazy_map() -> None:
     assert found.ready_s == pytest.approx(2.0)
 
 
-def test_readers_share_a_storage_until_the_shorter_one_is_done() -> None:
-    short, long = reading(20_000_000), reading(60_000_000)
-    assert shared(short, [long]).sequential_s == pytest.approx(4.0)
-    assert shared(long, [short]).sequential_s == pytest.approx(8.0)
-    assert shared(long, []).sequential_s == pytest.approx(6.0)
-    assert shared(reading(0), [long]).sequential_s == 0.0
+def test_readers_take_turns_the_shortest_first() -> None:
+    long, short, cached, equal = in_turn(
+        [reading(60_000_000), reading(20_000_000), reading(0), reading(60_000_000)]
+    )
+    assert [one.sequential_s for one in (long, short, cached, equal)] == pytest.approx([8.0, 2.0, 0.0, 14.0])
+    assert [one.others_follow for one in (long, short, cached, equal)] == [True, True, True, False]
+    assert in_turn([reading(60_000_000)]) == [reading(60_000_000)]
+
+
+def test_rows_that_are_picked_wait_for_another_reader_at_each_batch() -> None:
+    rows = msgspec.structs.replace(reading(20_000_000), dragged_bytes=4096)
+    first, _ = in_turn([rows, reading(60_000_000)])
+    alone = timing_of(MODEL, "warm", FULL, rows, settings(), MEASURED)
+    beside = timing_of(MODEL, "warm", FULL, first, settings(), MEASURED)
+    assert alone.first_answer_s is not None
+    assert beside.first_answer_s == pytest.approx(alone.first_answer_s + 2 * (1 << 20) / 10e6)
 
 
 def test_defaults_grow_when_cores_are_few_and_what_was_measured_does_not() -> None:
@@ -102,13 +116,19 @@ def test_an_unknown_rate_matters_only_when_something_must_be_read() -> None:
     assert found.ready_s == pytest.approx(0.6)
 
 
-def test_a_pass_that_overtakes_the_reader_pays_for_slow_faults() -> None:
+def test_where_faults_are_slow_a_pass_waits_for_the_reader() -> None:
     disk = msgspec.structs.replace(reading(20_000_000), fault_bytes_per_s=1e6)
-    # At 0.5 s 15 of 20 MB are left, of which it faults for half.
+    assert disk.faults_are_slow
+    assert not reading(20_000_000).faults_are_slow
+    assert not reading(20_000_000, None).faults_are_slow
     stream = timing_of(MODEL, "stream", FULL, disk, settings(), MEASURED)
-    assert stream.first_answer_s == pytest.approx(0.5 + 7.5 + 0.1)
     assert stream.ready_s == pytest.approx(0.5)
-    assert timing_of(MODEL, "warm", FULL, disk, settings(), MEASURED).first_answer_s == pytest.approx(2.2)
+    assert stream.first_answer_s == pytest.approx(2.1)
+    repacked = levels(model("gemma", repack=True), "generate", ("avx2",))[0]
+    assert repacked.settings.repack
+    for found, copied_s in ((reading(20_000_000), 0.0), (disk, 0.5)):
+        ready_s = timing_of(MODEL, "warm", repacked, found, settings(), REPACKED).ready_s
+        assert ready_s == pytest.approx(2.0 + copied_s + 0.1)
 
 
 def test_every_fault_pays_the_latency() -> None:
