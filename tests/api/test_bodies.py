@@ -85,8 +85,6 @@ def test_a_wrong_value_is_refused_by_its_fields_name(edged: Running, field: str,
     [
         ("tools", [{"type": "function"}]),
         ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "json_schema", "json_schema": {}}),
         ("modalities", ["text", "audio"]),
         ("audio", {"voice": "x"}),
         ("reasoning_effort", "high"),

@@ -20,7 +20,8 @@ _SHARED = {
     "boolean": '"true" | "false"',
     "null": '"null"',
 }
-_WIDE = 8  # of the shared rules; a generous count of the ways through a number
+_WIDTHS = {"string": 4, "integer": 3, "number": 8, "boolean": 2}  # ways to follow at once, counted generously
+_WIDE = 24  # of any value
 
 
 class Scalars:
@@ -81,7 +82,7 @@ class Scalars:
             return self.shared("string", path)
         self.shared("string", path)
         body = f'"\\"" {self._rules.repeat("char", least, most)} "\\""'
-        return self._rules.shape(self._rules.add(body), Shape(path, _WIDE))
+        return self._rules.shape(self._rules.add(body), Shape(path, _WIDTHS["string"]))
 
     def _pattern(self, alternative: Alternative, name: str, path: str) -> Expression:
         pattern = alternative[name]
@@ -111,7 +112,7 @@ class Scalars:
         for part in ("sp", "char"):
             self._rules.define(part, _SHARED[part])
         if name not in self._rules.shapes:
-            self._rules.shape(name, Shape(path, _WIDE))
+            self._rules.shape(name, Shape(path, _WIDTHS.get(name, 1)))
         return name
 
     def anything(self, depth: int, path: str) -> str:
@@ -125,7 +126,7 @@ class Scalars:
                 pair = self._rules.add(f'"," sp any-{depth - 1}')
                 self._rules.define(f"list-{depth}", f'"[" (any-{depth - 1} {pair}*)? "]"')
             self._rules.define(name, " | ".join(parts))
-            self._rules.shape(name, Shape(path, 3 * _WIDE))
+            self._rules.shape(name, Shape(path, _WIDE))
         return name
 
     def any_object(self, depth: int, path: str) -> str:
@@ -135,7 +136,7 @@ class Scalars:
             member = self._rules.add(f'string ":" sp {inner}')
             more = self._rules.add(f'"," sp {member}')
             self._rules.define(name, f'"{{" ({member} {more}*)? "}}"')
-            self._rules.shape(name, Shape(path, 3 * _WIDE))
+            self._rules.shape(name, Shape(path, _WIDE))
         return name
 
 
