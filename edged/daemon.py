@@ -8,6 +8,7 @@ from edged.config.schema import Config
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.record import Record
 from edged.lifecycle.repack_gain import GainMeter
 from edged.service.bind import bind
@@ -52,6 +53,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     try:
         pool.when_wanted = meter.interrupt
         pool.start()
+        remove_unused(config)
         from edged.api.app import create_app
         from edged.telemetry.metrics import Metrics
 

@@ -5,13 +5,14 @@ import threading
 import time
 from collections.abc import Callable
 
-from edged.config.paths import model_path, state_dir
+from edged.config.paths import model_path
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
 from edged.hw.memory import memory_facts
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.planner import Planned
+from edged.lifecycle.prefixes import prefix_folder
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
 from edged.lifecycle.status import Cause, ModelStatus
@@ -241,7 +242,7 @@ class Pool:
             max_queue_tokens=settings.max_queue_tokens,
             step_s=float(settings.step_time),
             speculate=settings.speculation == "auto",
-            prefix_dir=str(state_dir(self._config) / "prefixes" / model),
+            prefix_dir=str(prefix_folder(self._config, model)),
             prefix_bytes=int(settings.prefix_cache),
             lease_fd=self._lease_fd,
             board_fd=self._board_fd,

@@ -132,6 +132,7 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         max_draft_tokens=MAX_DRAFT_TOKENS if supervision.speculate and plan.kind == "generate" else 0,
         prefix_dir=supervision.prefix_dir,
         prefix_bytes=supervision.prefix_bytes,
+        read_bytes_per_s=plan.predicted.read_bytes_per_s,
         pass_waits=plan.pass_waits,
         lease_fd=supervision.lease_fd,
         board_fd=supervision.board_fd,

@@ -216,7 +216,7 @@ def _worker(
     from edged.runner.engine.scheduler import Limits, Scheduler
     from edged.runner.engine.speculation import Speculation
     from edged.runner.model import cells_key
-    from edged.runner.shelf import Shelf, put_away
+    from edged.runner.shelf import Shelf, put_away, rates_of
 
     lease = Lease(start.lease_fd, short=start.kind == "embed", storage_bound=lambda: not prefetch.done)
     send = telling_reads(outbox.send)
@@ -236,7 +236,9 @@ def _worker(
     pace = Pace(start.step_s, min(_FIRST_CHUNK_TOKENS, start.n_batch))
     shelf = None
     if start.prefix_dir is not None and start.prefix_bytes:
-        shelf = Shelf(Path(start.prefix_dir), start.prefix_bytes, cells_key(start), context, pace)
+        shelf = Shelf(
+            Path(start.prefix_dir), start.prefix_bytes, cells_key(start), context, rates_of(start, pace)
+        )
     drafts = start.max_draft_tokens and not model.is_recurrent  # recurrent states cannot be cut
     speculation = Speculation(start.max_draft_tokens) if drafts else None
     scheduler = Scheduler(limits, context, pace, shelf, speculation)

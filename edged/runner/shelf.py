@@ -8,6 +8,7 @@ cut has damaged is recognised and removed, like any other that does not belong h
 import contextlib
 import hashlib
 import os
+import stat
 import struct
 import sys
 import time
@@ -20,6 +21,7 @@ import msgspec
 
 from edged.runner.engine.pace import Pace
 from edged.runner.engine.prefix import common_length
+from edged.runner.protocol import Start
 
 _MAGIC = b"EDGEDKV1"
 _PREAMBLE = struct.Struct("<8s32sI")  # magic, sha256 of all that follows it, length of the header
@@ -52,17 +54,36 @@ class _Entry:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What decides whether reading cells pays: computing the prompt here, and reading there."""
+
+    pace: Pace
+    read_bytes_per_s: float = _SLOW_STORAGE_BYTES_PER_S
+
+
+def rates_of(start: Start, pace: Pace) -> Rates:
+    """The rate of the model's storage, if the prefixes are on the same device; else that of a slow one."""
+    try:
+        folder = next(each for each in Path(start.prefix_dir or "/").parents if each.exists())
+        same = folder.stat().st_dev == os.stat(start.path).st_dev
+    except OSError:
+        same = False
+    return Rates(pace, start.read_bytes_per_s) if same and start.read_bytes_per_s else Rates(pace)
+
+
 class Shelf:
     """One model's folder of prefixes; owned by the engine thread, and by whoever stops it afterwards."""
 
-    def __init__(self, folder: Path, limit_bytes: int, key: str, cells: Cells, pace: Pace) -> None:
-        """`key` names all that cells depend on; files with another one are removed."""
+    def __init__(self, folder: Path, limit_bytes: int, key: str, cells: Cells, rates: Rates) -> None:
+        """`key` names all that cells depend on; files with another one are removed, as are too many."""
         self._folder = folder
         self._limit_bytes = limit_bytes
         self._key = key
         self._cells = cells
-        self._pace = pace
-        self._entries = [entry for path in sorted(folder.glob("*")) if (entry := self._read_entry(path))]
+        self._rates = rates
+        self._entries = [entry for path in _paths(folder) if (entry := self._read_entry(path))]
+        self._make_room(0)
 
     def restore(self, slot: int, tokens: list[int], n_there: int) -> list[int] | None:
         """Fill a slot's cells where reading is quicker than computing what `n_there` lacks of `tokens`."""
@@ -95,6 +116,7 @@ class Shelf:
         name = hashlib.sha256(header).hexdigest()[:24]
         part, path = self._folder / f"{name}.part", self._folder / f"{name}.kv"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._make_room(size_bytes)
             content = _PREAMBLE.pack(_MAGIC, digest, len(header)) + header + cells
             done = _write(part, memoryview(content), deadline_s)
@@ -113,18 +135,22 @@ class Shelf:
     def _pays(self, entry: _Entry, saved_tokens: int) -> bool:
         if saved_tokens < MIN_SHELVED_TOKENS:
             return False
-        token_s = self._pace.prompt_token_s
-        return token_s is None or entry.size_bytes / _SLOW_STORAGE_BYTES_PER_S < saved_tokens * token_s
+        token_s = self._rates.pace.prompt_token_s
+        return token_s is None or entry.size_bytes / self._rates.read_bytes_per_s < saved_tokens * token_s
 
     def _read_entry(self, path: Path) -> _Entry | None:
         """What a file says it holds; one that is not ours is removed."""
         try:
+            facts = path.lstat()
+            if not stat.S_ISREG(facts.st_mode) or facts.st_size > self._limit_bytes:
+                _unlink(path, "is no file of ours, or too large")
+                return None
             with path.open("rb") as file:
                 magic, _, length = _PREAMBLE.unpack(file.read(_PREAMBLE.size))
                 if magic == _MAGIC and length <= _MAX_HEADER_BYTES:
                     header = msgspec.msgpack.decode(file.read(length), type=_Header)
                     if header.key == self._key:
-                        return _Entry(path, header.tokens, path.stat().st_size)
+                        return _Entry(path, header.tokens, facts.st_size)
             reason = "is of another model, setting or version"
         except (OSError, struct.error, msgspec.MsgspecError) as error:
             reason = f"cannot be read ({error})"
@@ -146,7 +172,6 @@ class Shelf:
         _unlink(entry.path, reason)
 
     def _make_room(self, size_bytes: int) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         by_use = sorted(self._entries, key=lambda entry: _modified(entry.path))
         while by_use and sum(entry.size_bytes for entry in by_use) + size_bytes > self._limit_bytes:
             self._remove(by_use.pop(0), "makes room")
@@ -173,6 +198,13 @@ def _write(path: Path, content: memoryview, deadline_s: float) -> bool:
                 return False
             at += file.write(content[at : at + _PIECE_BYTES])
     return True
+
+
+def _paths(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.iterdir())
+    except OSError:  # not there yet, or not readable: then nothing is on it
+        return []
 
 
 def _unlink(path: Path, reason: str) -> None:

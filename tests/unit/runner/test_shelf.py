@@ -1,12 +1,15 @@
 """Prefixes over a restart: only what is whole, ours and worth reading."""
 
+import os
+import resource
 import time
 from pathlib import Path
 
 import pytest
 
 from edged.runner.engine.pace import Pace
-from edged.runner.shelf import Shelf, put_away
+from edged.runner.protocol import Start
+from edged.runner.shelf import Rates, Shelf, put_away, rates_of
 
 TOKENS = list(range(100))
 
@@ -28,7 +31,7 @@ class FakeCells:
 
 
 def _shelf(folder: Path, cells: FakeCells, key: str = "model", limit_bytes: int = 1 << 20) -> Shelf:
-    return Shelf(folder / "shelf", limit_bytes, key, cells, Pace(0.1, 4))
+    return Shelf(folder / "shelf", limit_bytes, key, cells, Rates(Pace(0.1, 4)))
 
 
 def _soon() -> float:
@@ -50,7 +53,10 @@ def test_a_prefix_that_saves_too_little_stays_where_it_is(tmp_path: Path) -> Non
     assert shelf.restore(1, [500, *TOKENS], 0) is None
     pace = Pace(0.1, 4)
     pace.measured(0, 1000, 0.001)  # computing is quicker than reading here
-    assert Shelf(tmp_path / "shelf", 1 << 20, "model", FakeCells(), pace).restore(1, [*TOKENS, 7], 0) is None
+    for read_bytes_per_s, pays in ((40e6, False), (5e9, True)):
+        rates = Rates(pace, read_bytes_per_s)
+        there = Shelf(tmp_path / "shelf", 1 << 20, "model", FakeCells(), rates).restore(1, [*TOKENS, 7], 0)
+        assert (there is not None) == pays
 
 
 @pytest.mark.parametrize("at", [0, 9, 300, -1])
@@ -130,3 +136,72 @@ def test_a_folder_that_cannot_be_made_is_told_and_no_more(
     (tmp_path / "shelf").write_text("a file")
     assert not _shelf(tmp_path, FakeCells()).keep(0, TOKENS, _soon())
     assert "cannot be kept" in capsys.readouterr().err
+
+
+def test_what_is_no_file_of_ours_is_neither_read_nor_left(tmp_path: Path) -> None:
+    folder = tmp_path / "shelf"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.kv")  # opening it would wait for ever
+    (folder / "link.kv").symlink_to("/dev/zero")
+    (folder / "empty.kv").touch()
+    with (folder / "huge.kv").open("wb") as huge:
+        huge.write(b"EDGEDKV1")
+        huge.truncate(1 << 40)
+    assert _shelf(tmp_path, FakeCells()).restore(0, [*TOKENS, 7], 0) is None
+    assert list(folder.iterdir()) == []
+
+
+def test_a_smaller_bound_holds_at_once(tmp_path: Path) -> None:
+    shelf = _shelf(tmp_path, FakeCells())
+    for number in range(3):
+        shelf.keep(number, [number * 1000 + token for token in TOKENS], _soon())
+    _shelf(tmp_path, FakeCells(), limit_bytes=12_000)
+    assert len(list((tmp_path / "shelf").iterdir())) == 2
+
+
+def test_a_full_disk_is_told_and_leaves_no_half_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shelf = _shelf(tmp_path, FakeCells())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, before[1]))
+    try:
+        assert not shelf.keep(0, TOKENS, _soon())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "cannot be kept" in capsys.readouterr().err
+    assert list((tmp_path / "shelf").iterdir()) == []
+    assert shelf.keep(0, TOKENS, _soon())
+
+
+def test_two_processes_on_one_folder_lose_prefixes_at_most(tmp_path: Path) -> None:
+    one = _shelf(tmp_path, FakeCells())
+    one.keep(0, TOKENS, _soon())
+    _shelf(tmp_path, FakeCells(), key="other settings")  # removes what is not its own
+    assert one.restore(1, [*TOKENS, 7], 0) is None
+    assert one.keep(0, TOKENS, _soon())
+    assert one.restore(1, [*TOKENS, 7], 0) == TOKENS
+
+
+def test_cells_that_are_not_there_yet_are_not_kept(tmp_path: Path) -> None:
+    assert _shelf(tmp_path, FakeCells(size_bytes=0)).keep(0, TOKENS, _soon())
+    assert not (tmp_path / "shelf").exists()
+
+
+def test_the_rate_of_the_models_storage_counts_on_the_same_device_only(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+
+    def rate(path: str, measured: float | None) -> float:
+        start = Start(
+            path=path, kind="generate", wait_for_prefetch=False, warmup=False, repack=False, n_ctx=1,
+            n_seq_max=1, n_batch=1, n_ubatch=1, type_k="f16", type_v="f16", n_threads=1, prefetch=(),
+            random_access=(), mlock_bytes=0, max_queue_tokens=1, max_queue_requests=1,
+            read_bytes_per_s=measured,
+            prefix_dir=str(tmp_path / "state" / "prefixes" / "m"),
+        )  # fmt: skip
+        return rates_of(start, Pace(0.1, 4)).read_bytes_per_s
+
+    assert rate(str(tmp_path / "m.gguf"), 9e9) == 9e9
+    assumed = rate(str(tmp_path / "m.gguf"), None)
+    assert assumed < 1e9
+    assert rate("/proc/self/status", 9e9) == rate(str(tmp_path / "gone.gguf"), 9e9) == assumed
