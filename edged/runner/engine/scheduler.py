@@ -253,12 +253,15 @@ class Scheduler:
             self.speculation.measured(len(rows), n_draft, elapsed_s)
 
     def verified(self, row: Row, n_accepted: int) -> None:
-        """So many of a row's drafted tokens were right; the others' cells go."""
-        n_draft = row.n_outputs - 1
+        """So many of a row's drafted tokens were right; the others' cells go.
+
+        Where they cannot go alone, the sequence is computed again, and nothing is drafted any more.
+        """
+        n_draft, wanted = row.n_outputs - 1, row.first + 1 + n_accepted
+        kept = self._memory.keep(row.slot.index, wanted) if n_accepted < n_draft else wanted
         if self.speculation:
-            self.speculation.verified(n_draft, n_accepted)
+            self.speculation.verified(n_draft, n_accepted, may_go_on=kept == wanted)
         if n_accepted < n_draft:
-            kept = self._memory.keep(row.slot.index, row.first + 1 + n_accepted)
             del row.slot.cached[kept:]
             row.slot.reused = min(row.slot.reused, kept)
 

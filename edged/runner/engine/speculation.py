@@ -90,8 +90,10 @@ class Speculation:
         old_s = self._time_s(n_sequences, n_draft) or elapsed_s
         self._times[n_sequences, n_draft] = (old_s + _NEW_SHARE * (elapsed_s - old_s), self._n_steps)
 
-    def verified(self, n_draft: int, n_accepted: int) -> None:
-        """A draft was tried."""
+    def verified(self, n_draft: int, n_accepted: int, *, may_go_on: bool) -> None:
+        """A draft was tried; no other will be unless it `may_go_on`."""
+        if not may_go_on:
+            self._max_draft_tokens = 0
         self.n_drafted += n_draft
         self.n_accepted += n_accepted
 

@@ -286,6 +286,25 @@ def test_cancelled_and_interrupted_drafts_leave_no_wrong_cells() -> None:
         assert second == _answered(None, _request(2))[0]
 
 
+def test_a_model_whose_cells_cannot_be_cut_drafts_once_and_answers_alike() -> None:
+    class Uncut(_Repeating):
+        def keep(self, sequence: int, n_tokens: int) -> int:
+            there = len(self.cells.get(sequence, []))
+            return super().keep(sequence, n_tokens if n_tokens == there else 0)
+
+    sent: list[FromRunner] = []
+    decoder, speculation = Uncut(), _eager()
+    worker = _worker(decoder, sent, speculation)
+    worker.add(_request(1))
+    while not worker.idle:
+        worker.step()
+    events = [event for frame in sent if isinstance(frame, Step) for event in frame.events]
+    assert events == _answered(None, _request(1))[0]
+    n_wrong = speculation.n_drafted - speculation.n_accepted
+    assert 0 < n_wrong <= 7
+    assert decoder.sizes[-5:] == [1] * 5
+
+
 def test_gauges_tell_what_was_drafted() -> None:
     sent: list[FromRunner] = []
     worker = _worker(_Repeating(), sent, _eager())
