@@ -198,6 +198,44 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     assert rejected.retry_after_s >= 1
 
 
+def test_a_request_whose_deadline_has_passed_is_told_when_to_come_back_and_never_computed() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    worker = _worker(decoder, sent, n_slots=1, max_queue_requests=9)
+    worker.add(_sequence(1, [9, 9, 9, 9, 8]))
+    worker.step()
+    first, second = _sequence(2, [30]), _sequence(2, [30])
+    first.deadline_s = second.deadline_s = 0.0
+    second.index, first.siblings = 1, (second,)
+    worker.add(first)
+    worker.add(_sequence(3, [4]))
+    _finish(worker)
+    late = [frame for frame in sent if isinstance(frame, Rejected)]
+    assert [(frame.id, frame.kind) for frame in late] == [(2, "late")], "once, whatever n is"
+    assert late[0].retry_after_s is not None
+    assert late[0].retry_after_s >= 1
+    assert set(_texts(sent)) == {1, 3}
+    assert not any(30 in cells for cells in decoder.cells.values())
+
+
+def test_retry_after_grows_with_the_work_that_is_ahead() -> None:
+    """Here 100 prompt tokens a second, and what a slot needs for the answers."""
+    waits_s = []
+    for n_waiting in (1, 4):
+        sent: list[FromRunner] = []
+        decoder, pace = CountingDecoder(), Pace(0.1, 4)
+        pace.measured(0, 1000, 10.0)
+        scheduler = Scheduler(Limits(1, 8, n_waiting - 1, 100_000), decoder, pace)
+        worker = GenerateWorker(scheduler, decoder, Letters(), Lease(None), sent.append)
+        for number in range(n_waiting + 1):
+            worker.add(_sequence(number, [9] * 200, max_tokens=10))
+        (rejected,) = sent
+        assert isinstance(rejected, Rejected)
+        assert (rejected.id, rejected.kind) == (n_waiting, "full")
+        waits_s.append(rejected.retry_after_s)
+    assert waits_s == [pytest.approx(2.1), pytest.approx(8.4)]
+
+
 def test_a_failed_batch_fails_its_requests_and_frees_their_cells() -> None:
     sent: list[FromRunner] = []
     decoder = CountingDecoder()
