@@ -1,25 +1,22 @@
-"""llama.cpp behind three small classes. Only this module and `sampler` import llama_cpp.
-
-One thread owns a `Context` (two in one context end the process); `Vocabulary` only reads and may be used
-from another thread at the same time.
-"""
+"""llama.cpp's models and contexts. One thread owns a `Context`: two in one context end the process."""
 
 import ctypes
 import os
 import sys
 import time
 from collections.abc import Sequence
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as llama
 
 from edged.errors import ComputeFailed, ModelFileError
+from edged.runner.batch import Batch, pointer_to
 from edged.runner.cores import IdleCores
 from edged.runner.engine.threads import Threads
 from edged.runner.mapping import let_go
 from edged.runner.protocol import Start
+from edged.runner.vocabulary import Vocabulary
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 _LOG_WARN = 3
@@ -30,67 +27,6 @@ def _log(level: int, text: bytes, _user: Any) -> None:
     if level >= _LOG_WARN and text.strip(b". \n"):
         sys.stderr.write(text.decode("utf-8", "replace"))
         sys.stderr.flush()
-
-
-class Vocabulary:
-    """Text to tokens and back."""
-
-    def __init__(self, model: Any) -> None:
-        self._vocab = llama.llama_model_get_vocab(model)
-        self.size = llama.llama_vocab_n_tokens(self._vocab)
-        self.bos_text = self._text_of(llama.llama_vocab_bos(self._vocab))
-        self.eos_text = self._text_of(llama.llama_vocab_eos(self._vocab))
-        self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
-
-    @property
-    def handle(self) -> Any:
-        """llama.cpp's pointer, for samplers that need it."""
-        return self._vocab
-
-    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
-        """Tokens of `text`; control tokens in it are recognised only with `parse_special`."""
-        raw = text.encode("utf-8")
-        room = len(raw) + 16
-        while True:
-            tokens = (llama.llama_token * room)()
-            count = llama.llama_tokenize(self._vocab, raw, len(raw), tokens, room, add_special, parse_special)
-            if count >= 0:
-                return tokens[:count]
-            room = -count
-
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token; control tokens give none."""
-        room = 64
-        while True:
-            buffer = ctypes.create_string_buffer(room)
-            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
-            if count >= 0:
-                return buffer.raw[:count]
-            room = -count
-
-    def ends_generation(self, token: int) -> bool:
-        """Whether the model says with this token that it has finished."""
-        return bool(llama.llama_vocab_is_eog(self._vocab, token))
-
-    @cached_property
-    def end_tokens(self) -> tuple[int, ...]:
-        """Every token that ends generation. Walks the whole vocabulary, once."""
-        return tuple(token for token in range(self.size) if self.ends_generation(token))
-
-    @cached_property
-    def suppressed_tokens(self) -> tuple[int, ...]:
-        """Tokens that the model's file forbids to generate."""
-        count = ctypes.c_int32(0)
-        tokens = llama.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
-        return tuple(tokens[: count.value]) if count.value else ()
-
-    def control_texts(self) -> list[str]:
-        """The text of every control token. Walks the whole vocabulary."""
-        return [self._text_of(t) for t in range(self.size) if llama.llama_vocab_is_control(self._vocab, t)]
-
-    def _text_of(self, token: int) -> str:
-        raw = llama.llama_vocab_get_text(self._vocab, token) if token >= 0 else None
-        return raw.decode("utf-8", "replace") if raw else ""
 
 
 class Model:
@@ -157,7 +93,7 @@ class Context:
         self._memory = llama.llama_get_memory(self._context)
         self._n_swa, self._is_recurrent = model.n_swa, model.is_recurrent
         self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
-        self._batch = _Batch(start.n_batch, all_outputs=not generate)
+        self._batch = Batch(start.n_batch, all_outputs=not generate)
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
         self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
         self.pools = llama.llama_pooling_type(self._context) != llama.LLAMA_POOLING_TYPE_NONE
@@ -256,7 +192,7 @@ class Context:
             return b""
         size = llama.llama_state_seq_get_size(self._context, sequence)
         cells = np.empty(size, np.uint8)
-        pointer = _pointer(cells, ctypes.c_uint8)
+        pointer = pointer_to(cells, ctypes.c_uint8)
         written = llama.llama_state_seq_get_data(self._context, pointer, size, sequence)
         return cells[:written].tobytes()
 
@@ -267,7 +203,7 @@ class Context:
         """
         llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         array = np.frombuffer(cells, np.uint8)
-        pointer = _pointer(array, ctypes.c_uint8)
+        pointer = pointer_to(array, ctypes.c_uint8)
         if llama.llama_state_seq_set_data(self._context, pointer, len(array), sequence) == len(array):
             return True
         llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
@@ -291,39 +227,3 @@ def cells_key(start: Start) -> str:
         facts.st_size, facts.st_mtime_ns, library.st_size, library.st_mtime_ns,
         start.n_ctx, start.n_seq_max, start.n_batch, start.n_ubatch, start.type_k, start.type_v, start.repack,
     ))  # fmt: skip
-
-
-class _Batch:
-    """One llama_batch over numpy arrays, filled by slices instead of per token."""
-
-    def __init__(self, n_tokens: int, *, all_outputs: bool) -> None:
-        self._all_outputs = all_outputs  # pooling takes every token
-        self._token = np.zeros(n_tokens, np.int32)
-        self._pos = np.zeros(n_tokens, np.int32)
-        self._n_seq = np.ones(n_tokens, np.int32)
-        self._seq = np.zeros(n_tokens, np.int32)
-        self._output = np.zeros(n_tokens, np.int8)
-        self._seq_pointers = self._seq.ctypes.data + 4 * np.arange(n_tokens, dtype=np.uintp)
-        self._batch = llama.llama_batch(
-            token=_pointer(self._token, llama.llama_token),
-            pos=_pointer(self._pos, llama.llama_pos),
-            n_seq_id=_pointer(self._n_seq, ctypes.c_int32),
-            seq_id=_pointer(self._seq_pointers, ctypes.POINTER(llama.llama_seq_id)),
-            logits=_pointer(self._output, ctypes.c_int8),
-        )
-
-    def fill(self, rows: Sequence[tuple[int, int, Sequence[int], int]]) -> Any:
-        end = 0
-        for sequence, first, tokens, n_outputs in rows:
-            begin, end = end, end + len(tokens)
-            self._token[begin:end] = tokens
-            self._pos[begin:end] = np.arange(first, first + len(tokens))
-            self._seq[begin:end] = sequence
-            self._output[begin:end] = self._all_outputs
-            self._output[end - n_outputs : end] = 1
-        self._batch.n_tokens = end
-        return self._batch
-
-
-def _pointer(array: np.ndarray[Any, Any], kind: Any) -> Any:
-    return ctypes.cast(array.ctypes.data, ctypes.POINTER(kind))

@@ -18,7 +18,7 @@ from llama_cpp import llama_cpp as llama
 from edged.errors import InvalidRequest
 from edged.runner.engine.candidates import CANDIDATE, Logits, Recent, Tokens, candidates, likeliest
 from edged.runner.engine.sampling import Stage, n_decisive
-from edged.runner.model import Vocabulary
+from edged.runner.vocabulary import Vocabulary
 
 _MIROSTAT_M = 100  # of the first Mirostat: how many tokens it looks at; llama-server's constant
 

@@ -1,0 +1,68 @@
+"""A model's vocabulary. It only reads, so any thread may use it beside the one that computes."""
+
+import ctypes
+from functools import cached_property
+from typing import Any
+
+from llama_cpp import llama_cpp as llama
+
+
+class Vocabulary:
+    """Text to tokens and back."""
+
+    def __init__(self, model: Any) -> None:
+        self._vocab = llama.llama_model_get_vocab(model)
+        self.size = llama.llama_vocab_n_tokens(self._vocab)
+        self.bos_text = self._text_of(llama.llama_vocab_bos(self._vocab))
+        self.eos_text = self._text_of(llama.llama_vocab_eos(self._vocab))
+        self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
+
+    @property
+    def handle(self) -> Any:
+        """llama.cpp's pointer, for samplers that need it."""
+        return self._vocab
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Tokens of `text`; control tokens in it are recognised only with `parse_special`."""
+        raw = text.encode("utf-8")
+        room = len(raw) + 16
+        while True:
+            tokens = (llama.llama_token * room)()
+            count = llama.llama_tokenize(self._vocab, raw, len(raw), tokens, room, add_special, parse_special)
+            if count >= 0:
+                return tokens[:count]
+            room = -count
+
+    def piece(self, token: int) -> bytes:
+        """The bytes of one token; control tokens give none."""
+        room = 64
+        while True:
+            buffer = ctypes.create_string_buffer(room)
+            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            if count >= 0:
+                return buffer.raw[:count]
+            room = -count
+
+    def ends_generation(self, token: int) -> bool:
+        """Whether the model says with this token that it has finished."""
+        return bool(llama.llama_vocab_is_eog(self._vocab, token))
+
+    @cached_property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Every token that ends generation. Walks the whole vocabulary, once."""
+        return tuple(token for token in range(self.size) if self.ends_generation(token))
+
+    @cached_property
+    def suppressed_tokens(self) -> tuple[int, ...]:
+        """Tokens that the model's file forbids to generate."""
+        count = ctypes.c_int32(0)
+        tokens = llama.llama_vocab_get_suppress_tokens(self._vocab, ctypes.byref(count))
+        return tuple(tokens[: count.value]) if count.value else ()
+
+    def control_texts(self) -> list[str]:
+        """The text of every control token. Walks the whole vocabulary."""
+        return [self._text_of(t) for t in range(self.size) if llama.llama_vocab_is_control(self._vocab, t)]
+
+    def _text_of(self, token: int) -> str:
+        raw = llama.llama_vocab_get_text(self._vocab, token) if token >= 0 else None
+        return raw.decode("utf-8", "replace") if raw else ""
