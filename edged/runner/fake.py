@@ -7,7 +7,6 @@ The rest of the path says how it misbehaves; see `Knobs`. It speaks the real pro
 that the life cycle and HTTP are tested with real processes. Started as `python -m edged.runner.fake FD`.
 """
 
-import math
 import os
 import queue
 import signal
@@ -18,14 +17,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from edged.runner import protocol
-from edged.runner.engine.text import HeldLogprobs, TextStream
+from edged.runner.engine.text import TextStream
+from edged.runner.fake_answers import Job, next_event, prompt, too_long, unit_vector
 
 N_VOCAB = 32_000
 EXIT_CRASHED = 70
@@ -63,40 +62,14 @@ def knobs_of(path: str) -> Knobs:
     return msgspec.convert(dict(parse_qsl(query, strict_parsing=bool(query))), Knobs, strict=False)
 
 
-def unit_vector(length: int, n_embd: int) -> list[float]:
-    """The embedding of an input of `length` characters (or tokens): its length, then ones, made a unit."""
-    norm = math.sqrt(length**2 + n_embd - 1)
-    return [length / norm] + [1 / norm] * (n_embd - 1)
-
-
-def logprob(piece: bytes, position: int, n_top: int) -> protocol.TokenLogprob:
-    """The log probability of a word: less by an eighth with each one before it, and by one with each rank."""
-    best = -position / 8
-    others = tuple((b" other%d" % rank, best - rank) for rank in range(1, n_top))
-    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top])
-
-
-@dataclass(slots=True)
-class _Job:
-    """A generation request on its way."""
-
-    request: protocol.Generate
-    words: list[str]
-    n_prompt_tokens: int
-    text: TextStream
-    index: int = 0
-    logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
-    n_generated: int = 0
-
-
 class FakeRunner:
     """One thread reads frames; this one does everything else."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._frames: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
-        self._waiting: deque[_Job] = deque()
-        self._running: list[_Job] = []
+        self._waiting: deque[Job] = deque()
+        self._running: list[Job] = []
         self._n_steps = 0
         self._shown = protocol.Gauges(busy_slots=0, queued_requests=0, queued_tokens=0)
         self._told_reads = False
@@ -197,9 +170,9 @@ class FakeRunner:
                 if problem is not None:
                     self._send(problem)
                 elif isinstance(frame, protocol.Generate):
-                    words, n_prompt_tokens = _prompt(frame)
+                    words, n_prompt_tokens = prompt(frame)
                     self._waiting.extend(
-                        _Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
+                        Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
                         for index in range(frame.n)
                     )
                 else:
@@ -221,11 +194,11 @@ class FakeRunner:
             if frame.messages is not None and not knobs.chat:
                 message = "messages: the model has no chat template; use /v1/completions"
                 return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
-            return _too_long(frame.id, "prompt", _prompt(frame)[1], start.n_ctx)
+            return too_long(frame.id, "prompt", prompt(frame)[1], start.n_ctx)
         for index, length in enumerate(map(len, [*frame.texts, *frame.token_lists])):
-            too_long = None if frame.truncate else _too_long(frame.id, f"input[{index}]", length, start.n_ctx)
-            if too_long is not None:
-                return too_long
+            refusal = None if frame.truncate else too_long(frame.id, f"input[{index}]", length, start.n_ctx)
+            if refusal is not None:
+                return refusal
         return None
 
     def _embed(self, frame: protocol.Embed, start: protocol.Start, knobs: Knobs) -> None:
@@ -251,14 +224,14 @@ class FakeRunner:
             self._told_reads = True
             self._send(protocol.Reads(read_bytes=knobs.file_bytes, major_faults=2))
 
-    def _admit(self, job: _Job) -> None:
+    def _admit(self, job: Job) -> None:
         self._running.append(job)
         if not job.index:
             self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
 
     def _step(self, knobs: Knobs) -> None:
         self._n_steps += 1
-        events = tuple(_next_event(job) for job in self._running)
+        events = tuple(next_event(job) for job in self._running)
         self._running = [
             job for job, event in zip(self._running, events, strict=True) if event.finish_reason is None
         ]
@@ -300,47 +273,6 @@ class FakeRunner:
         except FileExistsError:
             return False
         return True
-
-
-def _prompt(request: protocol.Generate) -> tuple[list[str], int]:
-    """The words to answer with, and the length of the prompt in tokens (words)."""
-    if request.messages is not None:
-        said = [message.content for message in request.messages if message.role == "user"]
-        return (said[-1].split() if said else []), sum(len(m.content.split()) for m in request.messages)
-    if request.tokens is not None:
-        return [f"t{token}" for token in request.tokens], len(request.tokens)
-    words = (request.text or "").split()
-    return words, len(words)
-
-
-def _next_event(job: _Job) -> protocol.TokenEvent:
-    """One more token of a job: a word, or the end."""
-    request, words = job.request, job.words
-    if not words or (job.n_generated >= len(words) and not request.sampling.ignore_eos):
-        return _said(job, job.text.finish(), "stop")
-    word = words[job.n_generated % len(words)]
-    piece = (" " + word if job.n_generated else word).encode()
-    if request.top_logprobs is not None:
-        job.logprobs.add(job.text.n_characters, logprob(piece, job.n_generated, request.top_logprobs))
-    text = job.text.push(piece)
-    job.n_generated += 1
-    if job.text.stopped:
-        return _said(job, text, "stop")
-    if request.max_tokens is not None and job.n_generated >= request.max_tokens:
-        return _said(job, text + job.text.finish(), "length")
-    return _said(job, text, None)
-
-
-def _said(job: _Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
-    entries = job.logprobs.release(job.text, ended=reason is not None)
-    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
-
-
-def _too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Rejected | None:
-    if n_tokens < n_ctx:
-        return None
-    message = f"{param}: {n_tokens} tokens do not fit the model's context of {n_ctx}"
-    return protocol.Rejected(id=request, kind="invalid", message=message, param=param.partition("[")[0])
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from edged.runner.fake import unit_vector
+from edged.runner.fake_answers import unit_vector
 from tests.api.conftest import Answer, Running
 
 

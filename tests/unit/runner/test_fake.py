@@ -12,7 +12,8 @@ from typing import TypeVar
 import pytest
 
 from edged.runner import protocol
-from edged.runner.fake import knobs_of, unit_vector
+from edged.runner.fake import knobs_of
+from edged.runner.fake_answers import unit_vector
 
 Frame = TypeVar("Frame")
 

@@ -1,0 +1,76 @@
+"""What the runner without a model answers, exactly: so that tests can say what must come out. Pure."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edged.runner import protocol
+from edged.runner.engine.text import HeldLogprobs, TextStream
+
+
+def unit_vector(length: int, n_embd: int) -> list[float]:
+    """The embedding of an input of `length` characters (or tokens): its length, then ones, made a unit."""
+    norm = math.sqrt(length**2 + n_embd - 1)
+    return [length / norm] + [1 / norm] * (n_embd - 1)
+
+
+def logprob(piece: bytes, position: int, n_top: int) -> protocol.TokenLogprob:
+    """The log probability of a word: less by an eighth with each one before it, and by one with each rank."""
+    best = -position / 8
+    others = tuple((b" other%d" % rank, best - rank) for rank in range(1, n_top))
+    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top])
+
+
+@dataclass(slots=True)
+class Job:
+    """A generation request on its way."""
+
+    request: protocol.Generate
+    words: list[str]
+    n_prompt_tokens: int
+    text: TextStream
+    index: int = 0
+    logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
+    n_generated: int = 0
+
+
+def prompt(request: protocol.Generate) -> tuple[list[str], int]:
+    """The words to answer with, and the length of the prompt in tokens (words)."""
+    if request.messages is not None:
+        said = [message.content for message in request.messages if message.role == "user"]
+        return (said[-1].split() if said else []), sum(len(m.content.split()) for m in request.messages)
+    if request.tokens is not None:
+        return [f"t{token}" for token in request.tokens], len(request.tokens)
+    words = (request.text or "").split()
+    return words, len(words)
+
+
+def next_event(job: Job) -> protocol.TokenEvent:
+    """One more token of a job: a word, or the end."""
+    request, words = job.request, job.words
+    if not words or (job.n_generated >= len(words) and not request.sampling.ignore_eos):
+        return _said(job, job.text.finish(), "stop")
+    word = words[job.n_generated % len(words)]
+    piece = (" " + word if job.n_generated else word).encode()
+    if request.top_logprobs is not None:
+        job.logprobs.add(job.text.n_characters, logprob(piece, job.n_generated, request.top_logprobs))
+    text = job.text.push(piece)
+    job.n_generated += 1
+    if job.text.stopped:
+        return _said(job, text, "stop")
+    if request.max_tokens is not None and job.n_generated >= request.max_tokens:
+        return _said(job, text + job.text.finish(), "length")
+    return _said(job, text, None)
+
+
+def _said(job: Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
+    entries = job.logprobs.release(job.text, ended=reason is not None)
+    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
+
+
+def too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Rejected | None:
+    """The refusal of an input that leaves no room for an answer."""
+    if n_tokens < n_ctx:
+        return None
+    message = f"{param}: {n_tokens} tokens do not fit the model's context of {n_ctx}"
+    return protocol.Rejected(id=request, kind="invalid", message=message, param=param.partition("[")[0])
