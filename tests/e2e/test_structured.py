@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from tests.e2e.daemon import Daemon
+from tests.unit.api.schemas import HONOURED
 
 # 10 for each of the 20 schemas make the 200 answers that the project promises.
 ANSWERS = int(os.environ.get("EDGED_STRUCTURED_ANSWERS", "3"))
@@ -104,6 +105,14 @@ def test_answers_parse_and_fulfil_the_schema(daemon: Daemon, name: str) -> None:
     for choice in choices:
         assert choice["finish_reason"] == "stop", choice
         validator.validate(json.loads(choice["message"]["content"]))
+
+
+def test_llama_cpp_reads_every_grammar(daemon: Daemon) -> None:
+    pid = daemon.model("smollm2")["pid"]
+    for schema in HONOURED:
+        status, answer = daemon.chat("hi", json_schema=schema, max_tokens=2, temperature=1)
+        assert status == 200, (schema, answer)
+    assert daemon.model("smollm2")["pid"] == pid
 
 
 class Step(pydantic.BaseModel):

@@ -63,12 +63,13 @@ class Build:
             for first, each in zip(firsts, objects, strict=True)
         ):
             return False
-        return all(
-            firsts[at] != firsts[other]
-            or self._normal.values_apart(objects[at], objects[other], str(firsts[at]))
-            for at in range(len(objects))
-            for other in range(at)
-        )
+        for first in set(firsts):
+            same = [each for each, name in zip(objects, firsts, strict=True) if name == first]
+            values = [self._normal.constants(each, str(first)) for each in same]
+            n_apart = len(set().union(*values))
+            if len(same) > 1 and not (all(values) and n_apart == sum(map(len, values))):
+                return False
+        return True
 
     def _alternative(self, alternative: Alternative, path: str) -> str:
         """A rule, the same for equal alternatives: that is what ends recursion."""

@@ -141,7 +141,9 @@ def _check(name: str, value: Any, path: str) -> None:
         raise refused(path, "a list of schemas is now called prefixItems")
     elif name == "type":
         given = value if isinstance(value, list) else [value]
-        if not given or not all(isinstance(each, str) and each in TYPES for each in given):
+        if not 0 < len(given) <= len(TYPES) or not all(
+            isinstance(each, str) and each in TYPES for each in given
+        ):
             problem = f"is none of {', '.join(TYPES)}"
     if problem:
         raise InvalidRequest(f"{path}: {problem}", path)

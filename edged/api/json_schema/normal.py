@@ -4,7 +4,7 @@ Where a schema leaves open what JSON allows (no `type`, no `additionalProperties
 taken: what is generated fulfils the wider one as well.
 """
 
-from collections.abc import Iterable
+import json
 from typing import Any
 
 from edged.api.json_schema.keywords import (
@@ -12,7 +12,6 @@ from edged.api.json_schema.keywords import (
     OF_TYPE,
     Schema,
     assertions,
-    canonical,
     refused,
     step,
     target,
@@ -24,6 +23,7 @@ Alternative = dict[str, Any]  # {"enum": [...]}, or one "type" (or "any") and th
 
 MAX_ALTERNATIVES = 200
 _MAX_REFERENCES = 32
+_MAX_COMPARED = 8 << 20  # characters, in all
 _SMALLER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _LARGER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _OBJECT_PARTS = ("properties", "additionalProperties")
@@ -37,10 +37,21 @@ class Normal:
         self._document = document
         self._path = path
         self._budget = budget
+        self._n_compared = 0
+        self._constants_of: dict[
+            int, tuple[Any, dict[str, Any]]
+        ] = {}  # with what it is: an id can come again
 
     def alternatives(self, schema: Any, path: str) -> list[Alternative]:
         """What an instance may be; empty: there is none. Raises InvalidRequest."""
-        found = _each_once(single for one in self._flat(schema, path, ()) for single in _by_type(one, path))
+        by_text: dict[str, Alternative] = {}
+        for single in (single for one in self._flat(schema, path, ()) for single in _by_type(one, path)):
+            text = json.dumps(single)
+            self._n_compared += len(text)
+            if self._n_compared > _MAX_COMPARED:
+                raise refused(path, "combines too many schemas")
+            by_text[text] = single
+        found = list(by_text.values())
         if len(found) > MAX_ALTERNATIVES:
             raise refused(path, f"{len(found)} alternatives, at most {MAX_ALTERNATIVES} are accepted")
         return found
@@ -50,10 +61,10 @@ class Normal:
         if isinstance(schema, bool):
             return [{}] if schema else []
         own = assertions(schema, path)
-        self._spend(1 + sum(map(len, own.get("enum", ()))) // 50, path)
+        self._spend(_weight(own) + len(schema) // 16, path)
         found = [own]
         for factor in self._factors(schema, path, within):
-            self._spend(sum(len(one.get("enum", ())) + 1 for one in found) * len(factor), path)
+            self._spend(sum(map(_weight, found)) * len(factor) + len(found) * sum(map(_weight, factor)), path)
             found = [
                 both for one in found for other in factor if (both := merged(one, other, path)) is not None
             ]
@@ -117,17 +128,24 @@ class Normal:
 
     def _objects_apart(self, one: Alternative, other: Alternative) -> bool:
         shared = set(one.get("required", ())) & set(other.get("required", ()))
-        if any(self.values_apart(one, other, name) for name in shared):
+        if any(self._values_apart(one, other, name) for name in shared):
             return True
         return _never_has(one, other) and _never_has(other, one)
 
-    def values_apart(self, one: Alternative, other: Alternative, name: str) -> bool:
+    def _values_apart(self, one: Alternative, other: Alternative, name: str) -> bool:
         """Whether a property is bound to different constants."""
-        mine, theirs = (self._constants(each.get("properties", {}).get(name, True)) for each in (one, other))
+        self._spend(1, self._path)
+        mine, theirs = self.constants(one, name), self.constants(other, name)
         return bool(mine and theirs) and mine.keys().isdisjoint(theirs)
 
+    def constants(self, alternative: Alternative, name: str) -> dict[str, Any]:
+        """The values of a property that is bound to some, also behind a reference; else empty."""
+        schema = alternative.get("properties", {}).get(name, True)
+        if id(schema) not in self._constants_of:
+            self._constants_of[id(schema)] = (schema, self._constants(schema))
+        return self._constants_of[id(schema)][1]
+
     def _constants(self, schema: Any) -> dict[str, Any]:
-        """The values of an enum or const, also behind a reference; empty for every other schema."""
         for _ in range(_MAX_REFERENCES):
             if not isinstance(schema, dict):
                 return {}
@@ -251,5 +269,7 @@ def _never_has(one: Alternative, other: Alternative) -> bool:
     return not set(other.get("required", ())) <= {*one["properties"], *one.get("required", ())}
 
 
-def _each_once(alternatives: Iterable[Alternative]) -> list[Alternative]:
-    return list({canonical(each): each for each in alternatives}.values())
+def _weight(schema: Schema) -> int:
+    """What it costs to look at a schema once."""
+    sizes = (len(schema.get(name, ())) for name in ("properties", "required", "prefixItems"))
+    return 1 + sum(sizes) // 16 + sum(map(len, schema.get("enum", ()))) // 50

@@ -23,7 +23,7 @@ class Grammar:
 
     def __init__(self, text: str) -> None:
         self.rules: dict[str, Expression] = {}
-        for line in text.splitlines():
+        for line in text.removesuffix("\n").split("\n"):
             name, found, body = line.partition(" ::= ")
             assert found
             assert name not in self.rules

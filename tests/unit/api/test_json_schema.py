@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from edged.api.errors import Unsupported
 from edged.api.json_schema import grammar_of
 from edged.api.json_schema.gbnf import MAX_GRAMMAR_BYTES as OURS
-from edged.api.json_schema.pattern import FORMATS
 from edged.errors import InvalidRequest
 from edged.runner.engine.sampling import MAX_GRAMMAR_BYTES, check_grammar
 from tests.unit.api.grammar_texts import Grammar
+from tests.unit.api.schemas import HONOURED
 
 N_TEXTS = 12
 FORMAT = jsonschema.Draft202012Validator.FORMAT_CHECKER
@@ -59,127 +59,6 @@ def refusal(schema: Any) -> str:
 
 def test_the_bound_is_the_runners() -> None:
     assert OURS == MAX_GRAMMAR_BYTES
-
-
-NODE = {
-    "$defs": {
-        "node": {
-            "type": "object",
-            "properties": {
-                "value": {"type": "integer"},
-                "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
-                "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}},
-            },
-            "required": ["value", "next"],
-        }
-    },
-    "$ref": "#/$defs/node",
-}
-EXPRESSION = {
-    "$defs": {
-        "number": {
-            "type": "object",
-            "properties": {"op": {"const": "number"}, "value": {"type": "number"}},
-            "required": ["op", "value"],
-            "additionalProperties": False,
-        },
-        "add": {
-            "type": "object",
-            "properties": {"op": {"enum": ["add", "mul"]}, "a": {"$ref": "#"}, "b": {"$ref": "#"}},
-            "required": ["op", "a", "b"],
-            "additionalProperties": False,
-        },
-    },
-    "oneOf": [{"$ref": "#/$defs/number"}, {"$ref": "#/$defs/add"}],
-}
-
-HONOURED: list[Any] = [
-    True,
-    {},
-    {"type": "object"},
-    {"type": "array"},
-    {"type": "null"},
-    {"type": "boolean", "description": "x", "title": "y", "default": 3, "x-order": 1},
-    {"type": ["string", "null", "integer"]},
-    {"type": "string", "nullable": False},
-    {"type": "integer"},
-    {"type": "number"},
-    {"enum": ["a", "ab", "b\"\\\n\u0001é🚀", 1, 1.5, -2e30, True, None, {"a": [1, {}]}, []]},
-    {"const": {"b": 1, "a": [None]}},
-    {"type": "string", "enum": ["x", 1, "y"]},
-    {"enum": [1, 2.0, 3.5], "type": "integer"},
-    {"type": "integer", "minimum": 0, "maximum": 130},
-    {"type": "integer", "minimum": -1234, "exclusiveMaximum": 17},
-    {"type": "integer", "exclusiveMinimum": 7},
-    {"type": "integer", "maximum": -8},
-    {"type": "integer", "minimum": 1.5, "maximum": 2.5},
-    {"type": "integer", "minimum": 9_007_199_254_740_990, "maximum": 9_007_199_254_741_001},
-    {"type": "integer", "multipleOf": 7, "minimum": -50, "maximum": 50},
-    {"type": "number", "multipleOf": 1, "minimum": 3},
-    {"type": "number", "minimum": 0, "maximum": 1},
-    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001},
-    {"type": "number", "minimum": -0.25, "maximum": 12.125},
-    {"type": "number", "exclusiveMinimum": -1},
-    {"type": "number", "maximum": -99.5},
-    {"type": "number", "minimum": 1e-7, "maximum": 1.5e-7},
-    {"minLength": 3, "maxLength": 5},
-    {"type": "string", "minLength": 600, "maxLength": 1700},
-    {"type": "string", "maxLength": 5000},
-    {"type": "string", "maxLength": 0},
-    {"type": "string", "pattern": "^[A-Z]{2}-\\d{4}$"},
-    {"type": "string", "pattern": "ab"},
-    {"type": "string", "pattern": "^(?:a|ab)*c?$|^x"},
-    {"type": "string", "pattern": '^["\\\\\\n/]+$', "maxLength": 9},
-    {"type": "string", "pattern": "^[^a-z]\\w+?\\s\\S.$", "minLength": 9},
-    {"type": "string", "pattern": "^\\u00e9\\x41[\\-a\\]]{1,3}$"},
-    {"type": "string", "pattern": "^a*$", "minLength": 2, "maxLength": 4},
-    *({"type": "string", "format": name} for name in FORMATS),
-    {"type": "string", "format": "date", "pattern": "^2024-"},
-    {"items": {"type": "integer"}, "minItems": 2, "maxItems": 4},
-    {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
-    {"type": "array", "items": {"type": "boolean"}, "maxItems": 0},
-    {"type": "array", "items": False},
-    {"type": "array", "items": {"enum": [1]}, "maxItems": 700},
-    {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}]},
-    {"type": "array", "prefixItems": [{"type": "null"}], "items": {"type": "integer"}, "minItems": 3},
-    {"type": "array", "prefixItems": [{"type": "null"}] * 3, "maxItems": 2, "uniqueItems": False},
-    {"properties": {"a": {"type": "integer"}, "b": {}, "c": {"type": "null"}}, "required": ["b"]},
-    {"type": "object", "properties": {"a": {"type": "null"}, "ab": {"type": "null"}}},
-    {"type": "object", "properties": {"a": {"type": "null"}}, "minProperties": 1, "maxProperties": 1},
-    {"type": "object", "properties": {"a": True, "b": False}, "additionalProperties": False},
-    {"type": "object", "required": ["x"], "additionalProperties": {"type": "integer"}},
-    {"type": "object", "properties": {"é\"\n": {"type": "null"}}, "required": ["é\"\n"]},
-    {
-        "type": "object",
-        "properties": {"name": {"type": "string"}, "n": {"type": "null"}},
-        "required": ["n"],
-        "additionalProperties": {"type": "integer"},
-    },
-    {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
-    {"type": "object", "additionalProperties": False},
-    {"anyOf": [{"type": "integer"}, {"type": "number", "minimum": 3}, {"enum": ["a", 3]}, {"minLength": 1}]},
-    {"oneOf": [{"type": "integer"}, {"type": "string"}, {"enum": [None, True]}]},
-    {"oneOf": [{"properties": {"a": {}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}]},
-    {"allOf": [{"properties": {"a": {"type": "integer"}}}, {"required": ["a"]}], "type": "object"},
-    {
-        "allOf": [
-            {"properties": {"a": {"minimum": 3}}, "required": ["a"]},
-            {"properties": {"a": {"type": "number"}, "b": {"type": "null"}}, "additionalProperties": False},
-        ],
-    },
-    {"allOf": [{"type": ["number", "string"]}, {"type": "integer"}], "minimum": 2, "maximum": 9},
-    {
-        "type": "object",
-        "properties": {"k": {"type": "integer"}},
-        "anyOf": [{"required": ["k"]}, {"maxProperties": 1}],
-    },
-    {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"type": "null"}}},
-    {"properties": {"x": {"allOf": [{"$ref": "#"}, {"properties": {"y": {"$ref": "#"}}}]}}},
-    {"allOf": [{"items": {"minimum": 3}}, {"type": "array", "prefixItems": [{"type": "integer"}, {}]}]},
-    {"enum": ["x" * 50_000, "y"]},
-    NODE,
-    EXPRESSION,
-]  # fmt: skip
 
 
 @pytest.mark.parametrize("schema", HONOURED, ids=lambda schema: json.dumps(schema)[:60])
@@ -360,6 +239,18 @@ BOMBS: dict[str, Any] = {
     "deep references": _references(200, "anyOf"),
     "nested deeply": _nested(900),
     "products of anyOf": {"allOf": [{"anyOf": [{"minLength": n} for n in range(10)]}] * 12},
+    "many empty keywords": {
+        "$defs": {"a": {f"x-{n}": 0 for n in range(3000)}},
+        "prefixItems": [{"anyOf": [{"$ref": "#/$defs/a"}] * 20} for _ in range(50)],
+    },
+    "one large schema in many": {
+        "$defs": {"a": {"properties": {f"p{n}": {} for n in range(1000)}}},
+        "prefixItems": [{"allOf": [{"$ref": "#/$defs/a"}, {"required": [f"r{n}"]}]} for n in range(400)],
+    },
+    "constants in many": {
+        "$defs": {"k": {"enum": [f"value {n}" for n in range(1000)]}},
+        "oneOf": [{"properties": {"k": {"$ref": "#/$defs/k"}}, "required": ["k", str(n)]} for n in range(99)],
+    },
     "a pattern of many states": {"type": "string", "pattern": "a.{20}$"},
     "nested counts": {"type": "string", "pattern": "^(((a{1,100}b?){1,100}c?){1,100}d?)$"},
     "a long pattern": {"type": "string", "pattern": "a?" * 1000},

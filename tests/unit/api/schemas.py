@@ -1,0 +1,125 @@
+"""Schemas that are honoured, one for each thing that can be said."""
+
+from typing import Any
+
+from edged.api.json_schema.pattern import FORMATS
+
+NODE = {
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "value": {"type": "integer"},
+                "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                "kids": {"type": "array", "items": {"$ref": "#/$defs/node"}},
+            },
+            "required": ["value", "next"],
+        }
+    },
+    "$ref": "#/$defs/node",
+}
+EXPRESSION = {
+    "$defs": {
+        "number": {
+            "type": "object",
+            "properties": {"op": {"const": "number"}, "value": {"type": "number"}},
+            "required": ["op", "value"],
+            "additionalProperties": False,
+        },
+        "add": {
+            "type": "object",
+            "properties": {"op": {"enum": ["add", "mul"]}, "a": {"$ref": "#"}, "b": {"$ref": "#"}},
+            "required": ["op", "a", "b"],
+            "additionalProperties": False,
+        },
+    },
+    "oneOf": [{"$ref": "#/$defs/number"}, {"$ref": "#/$defs/add"}],
+}
+
+HONOURED: list[Any] = [
+    True,
+    {},
+    {"type": "object"},
+    {"type": "array"},
+    {"type": "null"},
+    {"type": "boolean", "description": "x", "title": "y", "default": 3, "x-order": 1},
+    {"type": ["string", "null", "integer"]},
+    {"type": "string", "nullable": False},
+    {"type": "integer"},
+    {"type": "number"},
+    {"enum": ["a", "ab", "b\"\\\n\u0001é🚀", 1, 1.5, -2e30, True, None, {"a": [1, {}]}, []]},
+    {"const": {"b": 1, "a": [None]}},
+    {"type": "string", "enum": ["x", 1, "y"]},
+    {"enum": [1, 2.0, 3.5], "type": "integer"},
+    {"type": "integer", "minimum": 0, "maximum": 130},
+    {"type": "integer", "minimum": -1234, "exclusiveMaximum": 17},
+    {"type": "integer", "exclusiveMinimum": 7},
+    {"type": "integer", "maximum": -8},
+    {"type": "integer", "minimum": 1.5, "maximum": 2.5},
+    {"type": "integer", "minimum": 9_007_199_254_740_990, "maximum": 9_007_199_254_741_001},
+    {"type": "integer", "multipleOf": 7, "minimum": -50, "maximum": 50},
+    {"type": "number", "multipleOf": 1, "minimum": 3},
+    {"type": "number", "minimum": 0, "maximum": 1},
+    {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001},
+    {"type": "number", "minimum": -0.25, "maximum": 12.125},
+    {"type": "number", "exclusiveMinimum": -1},
+    {"type": "number", "maximum": -99.5},
+    {"type": "number", "minimum": 1e-7, "maximum": 1.5e-7},
+    {"minLength": 3, "maxLength": 5},
+    {"type": "string", "minLength": 600, "maxLength": 1700},
+    {"type": "string", "maxLength": 5000},
+    {"type": "string", "maxLength": 0},
+    {"type": "string", "pattern": "^[A-Z]{2}-\\d{4}$"},
+    {"type": "string", "pattern": "ab"},
+    {"type": "string", "pattern": "^(?:a|ab)*c?$|^x"},
+    {"type": "string", "pattern": '^["\\\\\\n/]+$', "maxLength": 9},
+    {"type": "string", "pattern": "^[^a-z]\\w+?\\s\\S.$", "minLength": 9},
+    {"type": "string", "pattern": "^\\u00e9\\x41[\\-a\\]]{1,3}$"},
+    {"type": "string", "pattern": "^a*$", "minLength": 2, "maxLength": 4},
+    *({"type": "string", "format": name} for name in FORMATS),
+    {"type": "string", "format": "date", "pattern": "^2024-"},
+    {"items": {"type": "integer"}, "minItems": 2, "maxItems": 4},
+    {"type": "array", "items": {"type": "boolean"}, "minItems": 1},
+    {"type": "array", "items": {"type": "boolean"}, "maxItems": 0},
+    {"type": "array", "items": False},
+    {"type": "array", "items": {"enum": [1]}, "maxItems": 700},
+    {"type": "array", "prefixItems": [{"type": "string"}, {"type": "null"}]},
+    {"type": "array", "prefixItems": [{"type": "null"}], "items": {"type": "integer"}, "minItems": 3},
+    {"type": "array", "prefixItems": [{"type": "null"}] * 3, "maxItems": 2, "uniqueItems": False},
+    {"properties": {"a": {"type": "integer"}, "b": {}, "c": {"type": "null"}}, "required": ["b"]},
+    {"type": "object", "properties": {"a": {"type": "null"}, "ab": {"type": "null"}}},
+    {"type": "object", "properties": {"a": {"type": "null"}}, "minProperties": 1, "maxProperties": 1},
+    {"type": "object", "properties": {"a": True, "b": False}, "additionalProperties": False},
+    {"type": "object", "required": ["x"], "additionalProperties": {"type": "integer"}},
+    {"type": "object", "properties": {"é\"\n": {"type": "null"}}, "required": ["é\"\n"]},
+    {
+        "type": "object",
+        "properties": {"name": {"type": "string"}, "n": {"type": "null"}},
+        "required": ["n"],
+        "additionalProperties": {"type": "integer"},
+    },
+    {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
+    {"type": "object", "additionalProperties": False},
+    {"anyOf": [{"type": "integer"}, {"type": "number", "minimum": 3}, {"enum": ["a", 3]}, {"minLength": 1}]},
+    {"oneOf": [{"type": "integer"}, {"type": "string"}, {"enum": [None, True]}]},
+    {"oneOf": [{"properties": {"a": {}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}]},
+    {"allOf": [{"properties": {"a": {"type": "integer"}}}, {"required": ["a"]}], "type": "object"},
+    {
+        "allOf": [
+            {"properties": {"a": {"minimum": 3}}, "required": ["a"]},
+            {"properties": {"a": {"type": "number"}, "b": {"type": "null"}}, "additionalProperties": False},
+        ],
+    },
+    {"allOf": [{"type": ["number", "string"]}, {"type": "integer"}], "minimum": 2, "maximum": 9},
+    {
+        "type": "object",
+        "properties": {"k": {"type": "integer"}},
+        "anyOf": [{"required": ["k"]}, {"maxProperties": 1}],
+    },
+    {"$ref": "#/$defs/a~1b%20c", "$defs": {"a/b c": {"type": "null"}}},
+    {"properties": {"x": {"allOf": [{"$ref": "#"}, {"properties": {"y": {"$ref": "#"}}}]}}},
+    {"allOf": [{"items": {"minimum": 3}}, {"type": "array", "prefixItems": [{"type": "integer"}, {}]}]},
+    {"enum": ["x" * 50_000, "y"]},
+    NODE,
+    EXPRESSION,
+]  # fmt: skip
