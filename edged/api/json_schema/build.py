@@ -116,7 +116,6 @@ class Build:
                 parts.append(whole if fewest else f"{whole}?")
         parts.append('"]"')
         self.rules.define(name, " ".join(parts))
-        # an item that never ends makes every text with it endless, also where there may be none
         self.rules.shape(name, Shape(path, 3, parts=set(names), needs=needs))
 
     def _object(self, name: str, wanted: Alternative, path: str) -> None:

@@ -32,6 +32,7 @@ class Scalars:
         self._language = language
 
     def simple(self, alternative: Alternative, path: str) -> str:
+        """A number, a boolean or null."""
         kind = alternative["type"]
         if len(alternative) == 1:
             return self.shared(kind, path)
@@ -65,11 +66,13 @@ class Scalars:
         return self._rules.shape(start, Shape(path, width))
 
     def enum(self, alternative: Alternative, path: str) -> str:
+        """Exactly these values, compactly written."""
         texts = [json.dumps(value, ensure_ascii=False) for value in alternative["enum"].values()]
         start, width = self._rules.automaton(words(texts), escaped=False)
         return self._rules.shape(start, Shape(path, width))
 
     def string(self, alternative: Alternative, path: str) -> str:
+        """A string by its lengths, pattern and format."""
         least, most = counts(alternative, "minLength", "maxLength", path)
         parts = [
             self._pattern(alternative, name, path) for name in ("pattern", "format") if name in alternative
@@ -96,6 +99,7 @@ class Scalars:
             raise refused(step(path, name), str(problem)) from problem
 
     def automaton(self, expression: Expression, path: str, *, quoted: bool = False) -> str:
+        """The texts of an expression; `quoted`: as what a JSON string holds."""
         try:
             automaton = self._language.automaton(expression)
         except TooLarge as error:
@@ -108,6 +112,7 @@ class Scalars:
         return self._rules.shape(start, Shape(path, width))
 
     def shared(self, name: str, path: str) -> str:
+        """One of the rules that do not depend on the schema."""
         self._rules.define(name, _SHARED[name])
         for part in ("sp", "char"):
             self._rules.define(part, _SHARED[part])
@@ -130,6 +135,7 @@ class Scalars:
         return name
 
     def any_object(self, depth: int, path: str) -> str:
+        """Any object in which arrays and objects nest `depth` deep, itself among them."""
         name = f"object-{depth}"
         if name not in self._rules.shapes:
             inner = self.anything(depth - 1, path)
@@ -158,6 +164,7 @@ def _bounds(alternative: Alternative, path: str) -> digits.Bounds:
 
 
 def counts(alternative: Alternative, least: str, most: str, path: str) -> tuple[int, int | None]:
+    """Two keywords that bound a length. Raises Unsupported where no length is between them."""
     low, high = alternative.get(least, 0), alternative.get(most)
     if high is not None and high < low:
         raise refused(path, f"{least} is over {most}: nothing fulfils this")
