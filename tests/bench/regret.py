@@ -4,10 +4,12 @@ Run as root: `.venv/bin/python -m tests.bench.regret --help`; README.md beside t
 """
 
 import compileall
+import shutil
 import statistics
+import sys
 import tempfile
+import time
 from collections.abc import Sequence
-from itertools import product
 from pathlib import Path
 
 import click
@@ -16,11 +18,9 @@ import msgspec
 import edged
 from edged.config.paths import model_dir
 from edged.config.schema import Config
-from edged.gguf.header import read_header
-from edged.gguf.repack import repacked_tensors
-from edged.hw.cpu import cpu_facts
-from tests.bench import device_memory, outcomes, quiet, report, starts
+from tests.bench import device_memory, grid, outcomes, quiet, report, starts
 from tests.bench.edged_daemon import Settings
+from tests.bench.grid import Cell, Task, Way
 from tests.bench.models import BenchModel, installed
 from tests.bench.outcomes import AUTO, Outcome, Prediction
 from tests.bench.process import BenchFailed
@@ -28,10 +28,10 @@ from tests.device import page_cache
 from tests.device.device import Device, why_not
 from tests.device.limits import PROFILES, Limits
 
-_STRATEGIES = ("warm", "stream", "lazy")
-_REPACKED = "warm+repack"
 _ATTEMPTS = 3  # to find a moment in which nobody else computes
+_TASK_S = 150.0  # after that, nothing is measured again: a task stays below four minutes
 _PATIENCE_S = 15.0
+_NOTHING_MISSING = 3
 _CAPTION = (
     "Objective: the first answer (mean over the models) to requests that are there when the port answers,\n"
     "in seconds from exec, since that is what a user of a box that was just switched on waits for. Ready\n"
@@ -53,49 +53,19 @@ _ERROR_COLUMNS = (
 )
 
 
-class Cell(msgspec.Struct, frozen=True, kw_only=True):
-    """Models on a device, with their files cold or cached."""
-
-    profile: str
-    models: tuple[BenchModel, ...]
-    cache: str
-
-
-def ways(models: Sequence[BenchModel]) -> list[dict[str, str]]:
-    """Every combination of ways, by model; repacking only where this CPU has something to repack."""
-    choices = []
-    for model in models:
-        header = read_header(model.file)
-        repacks = repacked_tensors(header, cpu_facts().instruction_sets)
-        choices.append((*_STRATEGIES, _REPACKED) if repacks else _STRATEGIES)
-    names = [model.id for model in models]
-    return [dict(zip(names, combination, strict=True)) for combination in product(*choices)]
-
-
-def settings_of(way: dict[str, str]) -> Settings:
+def settings_of(way: Way) -> Settings:
     """A way as settings of the models."""
     return {
-        model: {"strategy": name.removesuffix("+repack"), "repack": name == _REPACKED}
+        model: {"strategy": name.removesuffix("+repack"), "repack": name == grid.REPACKED}
         for model, name in way.items()
     }
 
 
-def name_of(way: dict[str, str]) -> str:
-    """`warm`, or `warm, stream` for two models."""
-    return ", ".join(way.values())
-
-
-def measure(cell: Cell, way: dict[str, str] | None, folder: Path, *, learnt: bool) -> Outcome:
+def measure(cell: Cell, way: Way | None, folder: Path, *, learnt: bool) -> Outcome:
     """One start; None is edged's own choice. A start that failed is an outcome, too."""
-    asked = AUTO if way is None else name_of(way)
-    outcome = Outcome(
-        profile=cell.profile,
-        cache=cell.cache,
-        models=" + ".join(model.id for model in cell.models),
-        asked=asked,
-        way=asked,
-        learnt=learnt,
-    )
+    profile, models, cache = cell.key
+    asked = grid.asked_of(way)
+    outcome = Outcome(profile=profile, cache=cache, models=models, asked=asked, way=asked, learnt=learnt)
     for model in cell.models:
         page_cache.cold(model.file)
         if cell.cache == "cached":
@@ -110,7 +80,7 @@ def measure(cell: Cell, way: dict[str, str] | None, folder: Path, *, learnt: boo
             )
         return msgspec.structs.replace(
             outcome,
-            way=name_of(_taken(start, cell.models)),
+            way=grid.asked_of(_taken(start, cell.models)),
             ready_s=start.readyz_s,
             answer_s=statistics.mean(start.answers_s.values()),
             predictions={
@@ -123,29 +93,38 @@ def measure(cell: Cell, way: dict[str, str] | None, folder: Path, *, learnt: boo
         )
 
 
-def _taken(start: starts.Start, models: Sequence[BenchModel]) -> dict[str, str]:
+def _taken(start: starts.Start, models: Sequence[BenchModel]) -> Way:
     plans = [start.plans[model.id] for model in models]
     return {plan["model"]: plan["strategy"] + ("+repack" if plan["repack"] else "") for plan in plans}
 
 
-def run(cells: Sequence[Cell], repetitions: int, results: Path) -> None:
-    """Measure every way of every cell in pairs of starts, in turn; append what they came to."""
-    with results.open("ab") as file:
-        for _, cell in product(range(repetitions), cells):
-            for way in (None, *ways(cell.models)):
-                for outcome in pair(cell, way):
-                    file.write(msgspec.json.encode(outcome) + b"\n")
-                    file.flush()
-                    click.echo(_line(outcome), err=True)
+def run(task: Task, results: Path) -> None:
+    """Measure one repetition of a cell; append what its starts came to.
+
+    edged's own choice is measured in pairs: a first start, which knows nothing of device and model, and one
+    with what that has learnt. The other ways take one start, mostly a first one, each third a learnt one.
+    """
+    until_s = time.monotonic() + _TASK_S
+    with results.open("ab") as file, tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
+        for index, way in enumerate(task.ways):
+            learnt = way is not None and task.ways[0] is None and task.number % 3 == 1
+            own = Path(folder, "auto" if way is None or learnt else str(index))
+            for outcome in _undisturbed(task.cell, way, own, until_s, learnt=learnt):
+                file.write(msgspec.json.encode(outcome) + b"\n")
+                file.flush()
+                click.echo(_line(outcome), err=True)
 
 
-def pair(cell: Cell, way: dict[str, str] | None) -> list[Outcome]:
-    """Two starts, the second with what the first has learnt; again when others disturbed them."""
-    for attempt in range(_ATTEMPTS):
+def _undisturbed(cell: Cell, way: Way | None, folder: Path, until_s: float, *, learnt: bool) -> list[Outcome]:
+    """The starts of one way; again when others disturbed them and there is time until `until_s`."""
+    for _ in range(_ATTEMPTS):
         quiet.wait_until_quiet(_PATIENCE_S)
-        with tempfile.TemporaryDirectory(prefix="edged-bench-") as folder:
-            found = [measure(cell, way, Path(folder), learnt=learnt) for learnt in (False, True)]
-        if max(one.others_cores for one in found) <= quiet.QUIET_CORES or attempt == _ATTEMPTS - 1:
+        if not learnt:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+        kinds = (False, True) if way is None else (learnt,)
+        found = [measure(cell, way, folder, learnt=kind) for kind in kinds]
+        if max(one.others_cores for one in found) <= quiet.QUIET_CORES or time.monotonic() > until_s:
             break
     return found
 
@@ -160,10 +139,21 @@ def _line(outcome: Outcome) -> str:
     return f"{name}: {outcome.way}, first answer after {outcome.answer_s:.2f} s{disturbed}"
 
 
+def kept(results: Path) -> list[Outcome]:
+    """What the file holds; a line that a killed run left unfinished is no start."""
+    lines = results.read_bytes().splitlines() if results.exists() else []
+    found = []
+    for line in lines:
+        try:
+            found.append(msgspec.json.decode(line, type=Outcome))
+        except msgspec.DecodeError as error:
+            click.echo(f"{results}: {error}: {line[:80]!r}", err=True)
+    return found
+
+
 def print_report(results: Path) -> None:
     """Tables and totals of everything that the file holds."""
-    lines = results.read_bytes().splitlines()
-    found = outcomes.settled(msgspec.json.decode(line, type=Outcome) for line in lines)
+    found = outcomes.settled(kept(results))
     verdicts = outcomes.verdicts(found)
     report.print_table("Regret", _CAPTION, _COLUMNS, outcomes.regret_rows(verdicts))
     report.print_table("Predictions", _ERROR_CAPTION, _ERROR_COLUMNS, outcomes.error_rows(found))
@@ -196,7 +186,7 @@ def _summary(found: Sequence[Outcome], verdicts: Sequence[outcomes.Verdict], *, 
     "--profile", "profiles", multiple=True, type=click.Choice(list(PROFILES)), help="Only this device."
 )
 @click.option("--cached", is_flag=True, help="With the files in the page cache, instead of cold.")
-@click.option("--repetitions", type=click.IntRange(1), default=3, show_default=True, help="Pairs of starts.")
+@click.option("--repetitions", type=click.IntRange(1), default=3, show_default=True, help="Of each way.")
 @click.option(
     "--model-dir", "folder", type=click.Path(path_type=Path), help="Default: where `edged pull` puts them."
 )
@@ -204,7 +194,10 @@ def _summary(found: Sequence[Outcome], verdicts: Sequence[outcomes.Verdict], *, 
     "--results",
     type=click.Path(path_type=Path, dir_okay=False),
     required=True,
-    help="A file of JSON lines that measurements are appended to.",
+    help="A file of JSON lines that measurements are appended to; what it holds is not measured again.",
+)
+@click.option(
+    "--slice", "one_slice", is_flag=True, help="Measure one repetition of one cell; exit 3: none is missing."
 )
 @click.option("--report", "only_report", is_flag=True, help="Measure nothing: print what the file holds.")
 def main(
@@ -214,29 +207,37 @@ def main(
     repetitions: int,
     folder: Path | None,
     results: Path,
+    one_slice: bool,
     only_report: bool,
 ) -> None:
     """Measure every way to load on every device, and how much worse the planner's choice is than the best."""
-    if not only_report:
-        reason = why_not(Limits(ram_bytes=1 << 30, read_bytes_per_s=20_000_000))
-        if reason is not None:
-            raise click.ClickException(reason)
-        found = {model.id: model for model in installed(folder or model_dir(Config()))}
-        wanted = [name.split("+") for name in models or (*found, "minilm+smollm2")]
-        missing = {name for names in wanted for name in names} - found.keys()
-        if missing or not found:
-            raise click.ClickException(f"not installed: {', '.join(sorted(missing)) or 'any model'}")
-        cells = [
-            Cell(
-                profile=profile,
-                models=tuple(found[name] for name in names),
-                cache="cached" if cached else "cold",
-            )
-            for profile, names in product(profiles or PROFILES, wanted)
-        ]
-        compileall.compile_dir(Path(edged.__file__).parent, quiet=1)  # as install.sh does
-        run(cells, repetitions, results)
+    if only_report:
+        print_report(results)
+        return
+    wanted = _cells(models, profiles or tuple(PROFILES), folder or model_dir(Config()), cached=cached)
+    compileall.compile_dir(Path(edged.__file__).parent, quiet=1)  # as install.sh does
+    while (task := grid.next_task(wanted, kept(results), repetitions)) is not None:
+        run(task, results)
+        if one_slice:
+            return
+    if one_slice:
+        sys.exit(_NOTHING_MISSING)
     print_report(results)
+
+
+def _cells(names: Sequence[str], profiles: Sequence[str], folder: Path, *, cached: bool) -> list[Cell]:
+    """What to measure. Raises ClickException where that is not possible."""
+    reason = why_not(Limits(ram_bytes=1 << 30, read_bytes_per_s=20_000_000))
+    if reason is not None:
+        raise click.ClickException(reason)
+    found = {model.id: model for model in installed(folder)}
+    missing = {part for name in names for part in name.split("+")} - found.keys()
+    if missing or not found:
+        raise click.ClickException(f"not installed: {', '.join(sorted(missing)) or 'any model'}")
+    if not names and not cached:
+        return grid.whole(profiles, found)
+    cold = grid.cells(profiles, names or list(found), found)
+    return grid.cached(cold) if cached else cold
 
 
 if __name__ == "__main__":

@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from tests.bench import device_memory, outcomes, quiet, regret
+from tests.bench import device_memory, grid, outcomes, quiet, regret
+from tests.bench.models import BenchModel
 from tests.bench.outcomes import Outcome, Prediction
+
+BOTH = "minilm + smollm2"
 
 
 def outcome(asked: str, way: str, answer_s: float | None, **more: Any) -> Outcome:
@@ -75,11 +79,72 @@ def test_prediction_errors_are_of_one_kind_of_start_and_of_known_values() -> Non
 
 def test_a_way_becomes_settings() -> None:
     way = {"minilm": "stream", "smollm2": "warm+repack"}
-    assert regret.name_of(way) == "stream, warm+repack"
+    assert grid.asked_of(way) == "stream, warm+repack"
     assert regret.settings_of(way) == {
         "minilm": {"strategy": "stream", "repack": False},
         "smollm2": {"strategy": "warm", "repack": True},
     }
+
+
+@pytest.fixture(name="found")
+def _found(monkeypatch: pytest.MonkeyPatch) -> dict[str, BenchModel]:
+    """Models of which the second can be repacked."""
+    monkeypatch.setattr(grid, "read_header", lambda file: file.stem)
+    monkeypatch.setattr(grid, "repacked_tensors", lambda header, _: header == "smollm2")
+    names = ("minilm", "smollm2")
+    return {name: BenchModel(id=name, file=Path(f"/models/{name}.gguf"), kind="embed") for name in names}
+
+
+def test_the_whole_grid_has_every_model_alone_and_together_and_cached_on_one_device(
+    found: dict[str, BenchModel],
+) -> None:
+    cells = grid.whole(["sd20", "sd40"], found)
+    assert [cell.key for cell in cells] == [
+        *(
+            (profile, models, "cold")
+            for profile in ("sd20", "sd40")
+            for models in ("minilm", "smollm2", BOTH)
+        ),
+        ("sd40", "minilm", "cached"),
+        ("sd40", "smollm2", "cached"),
+    ]
+
+
+def test_ways_are_all_alone_and_what_matters_together(found: dict[str, BenchModel]) -> None:
+    minilm, smollm2 = found.values()
+    assert [grid.asked_of(way) for way in grid.ways([minilm])] == ["warm", "stream", "lazy"]
+    assert [grid.asked_of(way) for way in grid.ways([smollm2])] == ["warm", "stream", "lazy", "warm+repack"]
+    assert [grid.asked_of(way) for way in grid.ways([minilm, smollm2])] == [
+        *("warm, warm", "warm, stream", "stream, warm", "stream, stream")
+    ]
+
+
+def test_what_is_missing_is_measured_and_each_cell_once_before_any_again(
+    found: dict[str, BenchModel],
+) -> None:
+    cells = grid.cells(["sd20", "sd40"], ["minilm"], found)
+    done: list[Outcome] = []
+    seen = []
+    while (task := grid.next_task(cells, done, 2)) is not None:
+        seen.append((task.number, task.cell.profile))
+        assert [grid.asked_of(way) for way in task.ways] == ["auto", "warm", "stream", "lazy"]
+        for way in task.ways:
+            for learnt in (False, True) if way is None else (False,):
+                more = {"profile": task.cell.profile, "learnt": learnt}
+                done.append(outcome(grid.asked_of(way), "warm", 1.0, **more))
+    assert seen == [(0, "sd20"), (0, "sd40"), (1, "sd20"), (1, "sd40")]
+    interrupted = grid.next_task(cells, done[:-1], 2)
+    assert interrupted is not None
+    assert [grid.asked_of(way) for way in interrupted.ways] == ["lazy"]
+
+
+def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    results = tmp_path / "regret.jsonl"
+    assert regret.kept(results) == []
+    whole = outcome("auto", "warm", 2.0)
+    results.write_bytes(msgspec.json.encode(whole) + b"\n" + msgspec.json.encode(whole)[:50])
+    assert regret.kept(results) == [whole]
+    assert "regret.jsonl" in capsys.readouterr().err
 
 
 def test_busy_time_leaves_out_idling_and_waiting_for_storage(monkeypatch: pytest.MonkeyPatch) -> None:
