@@ -20,7 +20,7 @@ _MAX_LINE_BYTES = 4096
 _STOP_S = 5.0
 # How often OpenMP threads look at a barrier before they sleep: long enough where all of them run, over soon
 # where one waits for a core, or where the step has ended and another runner computes.
-_BARRIER_SPINS = "1000"
+_BARRIER_SPINS = "10000"
 
 LogLine = str
 Event = protocol.FromRunner | LogLine

@@ -251,6 +251,7 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
         type_k=chosen.type_k,
         type_v=chosen.type_v,
         n_threads=n_threads,
+        adapt_threads=fixed == "auto",
         prefetch=(),
         random_access=(),
         mlock_bytes=0,

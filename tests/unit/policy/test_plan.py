@@ -359,6 +359,11 @@ def test_one_thread_for_each_usable_core(cpu: CpuFacts, n_threads: int) -> None:
     assert plan_one(machine(cpu=cpu), model("minilm")).n_threads == n_threads
 
 
+def test_threads_adapt_to_the_cores_that_are_free_unless_their_number_is_fixed() -> None:
+    assert plan_one(machine(), model("minilm")).adapt_threads
+    assert not plan_one(machine(), model("minilm", n_threads=4)).adapt_threads
+
+
 def test_too_many_threads_are_kept_and_said() -> None:
     found = plan_one(machine(), model("minilm", n_threads=9))
     assert found.n_threads == 9
