@@ -107,6 +107,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     timeout_s: Seconds | None = None  # from now; nothing is computed for it after that
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
+    whole: bool = False  # the client takes all at once: only the first tokens and the rest are sent
 
 
 class Embed(msgspec.Struct, frozen=True, tag="embed", kw_only=True):

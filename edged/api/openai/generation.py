@@ -72,7 +72,9 @@ class Run:
         """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
         handle = wait_ready(self._api, self._model, self._patience)
         left_s = max(0.0, self._patience.deadline - time.monotonic())
-        generation = handle.generate(msgspec.structs.replace(request, timeout_s=left_s))
+        generation = handle.generate(
+            msgspec.structs.replace(request, timeout_s=left_s, whole=not stream.stream)
+        )
         try:
             self._wait_admitted(generation)
             if not stream.stream:

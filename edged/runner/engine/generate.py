@@ -178,8 +178,8 @@ class GenerateWorker:
             event = self._advance(
                 sequence, self._next_token(sequence, index + n_accepted), index + n_accepted
             )
-            if event.text or event.finish_reason:
-                yield event
+            if (due := sequence.due(event)) is not None:
+                yield due
             if event.finish_reason or n_accepted == len(draft) or sequence.tokens[-1] != draft[n_accepted]:
                 break
             n_accepted += 1

@@ -7,6 +7,7 @@ from typing import Protocol
 from edged.runner.engine.candidates import Logits
 from edged.runner.engine.speculation import Lookup
 from edged.runner.engine.text import HeldLogprobs, TextStream
+from edged.runner.protocol import TokenEvent
 
 
 class SamplerLike(Protocol):
@@ -41,6 +42,8 @@ class Sequence:
     n_cached_tokens: int = 0
     deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
     may_draft: bool = True  # False: the same tokens every time, to the last rounding
+    whole: bool = False  # its client takes all at once
+    _held: list[TokenEvent] | None = None  # what was not sent, after the first event
     _lookup: Lookup | None = None
 
     @property
@@ -52,6 +55,31 @@ class Sequence:
     def n_left(self) -> int:
         """How many more tokens it may generate."""
         return self.max_tokens - self.n_generated
+
+    def due(self, event: TokenEvent) -> TokenEvent | None:
+        """What is to be sent now that this event has happened.
+
+        Of an answer that its client takes all at once, the first event, which shows that it has begun, and
+        the last with everything in between: passing tokens on takes the daemon time on cores that compute.
+        """
+        if not event.text and not event.finish_reason:
+            return None
+        if not self.whole:
+            return event
+        if self._held is None:
+            self._held = []
+            return event
+        self._held.append(event)
+        if event.finish_reason is None:
+            return None
+        return TokenEvent(
+            event.id,
+            "".join(each.text for each in self._held),
+            event.n_generated,
+            event.finish_reason,
+            event.index,
+            tuple(entry for each in self._held for entry in each.logprobs),
+        )
 
     def lookup(self) -> Lookup | None:
         """What its own past says of its next tokens; None where no draft is allowed."""

@@ -128,3 +128,22 @@ def test_an_answer_that_nothing_can_continue_ends() -> None:
     worker.add(_sequence(1, [NONE_POSSIBLE + 3]))
     _finish(worker)
     assert [event.finish_reason for event in _events(sent)] == [None, None, "stop"]
+
+
+def test_an_answer_that_is_taken_whole_leaves_in_two_events() -> None:
+    whole = Sequence(1, [5], 1, 50, Greedy(), TextStream(), whole=True)
+    events = [
+        TokenEvent(1, "", 1),
+        TokenEvent(1, "Once", 2),
+        TokenEvent(1, " upon", 3),
+        TokenEvent(1, " a", 4),
+        TokenEvent(1, " time", 5, "stop"),
+    ]
+    sent = [due for event in events if (due := whole.due(event)) is not None]
+    assert sent == [TokenEvent(1, "Once", 2), TokenEvent(1, " upon a time", 5, "stop")]
+
+
+def test_an_answer_of_one_event_leaves_at_once() -> None:
+    whole = Sequence(1, [5], 1, 50, Greedy(), TextStream(), whole=True)
+    only = TokenEvent(1, "", 1, "length")
+    assert whole.due(only) == only
