@@ -19,7 +19,8 @@ _OVERDRAFT_S = 10.0  # a sign may prompt a trial that much before earlier losses
 _FIRST_INTERVAL_S = 0.5
 _LONGEST_INTERVAL_S = 8.0
 _SLOWER_RATIO = 1.3
-_RECENT_SHARE, _USUAL_SHARE = 0.3, 0.03  # new values' weight in the averages of what is recent and usual
+_SLOW_STEPS = 4  # one after the other; the first steps of a request are slow now and then without a neighbour
+_USUAL_SHARE = 0.03  # new values' weight in the average of what is usual
 _IDLE_CORES = 0.7
 _DECODE_TOKENS = 16  # steps of fewer tokens read weights, steps of more compute: they want different numbers
 
@@ -94,8 +95,8 @@ class _Track:
         self._trial_began_s = 0.0
         self._due_s: float | None = None
         self._up_next = False
-        self._recent: dict[int, float] = {}  # seconds a token, by size of step
-        self._usual: dict[int, float] = {}
+        self._usual: dict[int, float] = {}  # seconds a token, by size of step
+        self._n_slow = 0
         self._cores_idle = False
         self._idle_is_news = False
         self._slow_is_news = False
@@ -134,9 +135,10 @@ class _Track:
             self._end(trial, False, now_s)  # no more steps of its size
 
     def _watch(self, size: int, token_s: float) -> None:
-        recent = self._recent[size] = _average(self._recent.get(size), token_s, _RECENT_SHARE)
-        usual = self._usual[size] = _average(self._usual.get(size), token_s, _USUAL_SHARE)
-        self._slow_is_news = recent > _SLOWER_RATIO * usual
+        usual = self._usual.get(size, token_s)
+        self._n_slow = self._n_slow + 1 if token_s > _SLOWER_RATIO * usual else 0
+        self._slow_is_news = self._n_slow >= _SLOW_STEPS
+        self._usual[size] = usual + _USUAL_SHARE * (token_s - usual)
 
     def _new_trial(self, size: int, now_s: float) -> _Trial | None:
         if self._most == 1 or now_s < self._paid_back_s - _OVERDRAFT_S:
@@ -158,7 +160,7 @@ class _Track:
 
     def _end(self, trial: _Trial, better: bool, now_s: float) -> None:
         self._trial = None
-        self._recent.clear()
+        self._n_slow = 0
         self._usual.clear()
         if better:
             self._up_next = trial.other > self._used  # on in this direction
@@ -168,7 +170,3 @@ class _Track:
             self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)
             self._paid_back_s = max(now_s, self._paid_back_s) + trial.loss_s / _LOSS_SHARE
         self._due_s = now_s + self._interval_s
-
-
-def _average(old: float | None, new: float, share: float) -> float:
-    return new if old is None else old + share * (new - old)
