@@ -60,7 +60,8 @@ class Turns:
         if self._fd is not None:
             # others hold it for moments, when they look whether its reader is alive
             fcntl.lockf(self._fd, fcntl.LOCK_EX, _PLACE.size, self._offset)
-            os.pwrite(self._fd, struct.pack("=qq", device, left_bytes), self._offset + _DEVICE)
+            # an earlier runner of the model may have died here, with somebody waiting for it
+            os.pwrite(self._fd, struct.pack("=qqq", 0, device, left_bytes), self._offset + _ASKED)
 
     def leave(self) -> None:
         """Nothing is left to read."""

@@ -132,6 +132,13 @@ def test_a_reader_that_died_is_not_waited_for(board: Board) -> None:
     assert long.mine(100)
     again = board.reader(1, 10)  # its place is free again
     assert not long.mine(100)
+    again.tell("ask")
+    again.end()
+    longer = board.reader(1, 1000)  # nobody has asked for this one
+    assert long.mine(100)
+    longer.end()
+    again = board.reader(1, 10)
+    assert not long.mine(100)
     assert again.tell("mine 9") == "True"
 
 
