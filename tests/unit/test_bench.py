@@ -64,6 +64,12 @@ def test_a_daemon_that_ends_early_is_reported_with_its_log() -> None:
         Client(daemon)
 
 
+def test_a_program_has_a_session_of_its_own() -> None:
+    script = "import os; print(os.getsid(0) == os.getpid())"
+    with TimedProcess(start_here, [sys.executable, "-c", script]) as program:
+        assert program.wait_for_line(lambda _: True) == "True\n"
+
+
 def test_the_configuration_that_is_written_is_one_that_edged_takes(tmp_path: Path) -> None:
     model = BenchModel("minilm", "embed", tmp_path / "minilm.gguf")
     config = load(edged_daemon.write_config(tmp_path / "edged.yaml", [model], "lazy"), [])

@@ -124,7 +124,8 @@ def _spun(program: Contender, model: BenchModel, repetition: int, attempt: int) 
 @contextmanager
 def _spinners(count: int) -> Iterator[None]:
     command = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(command) for _ in range(count)]
+    # each a session of its own, as what is measured (`start_here` says why)
+    running = [subprocess.Popen(command, start_new_session=True) for _ in range(count)]
     try:
         yield
     finally:
