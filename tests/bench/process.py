@@ -25,7 +25,7 @@ class Launcher(Protocol):
 def start_here(argv: Sequence[str], *, stdout: int, stderr: IO[str]) -> "subprocess.Popen[str]":
     """Start a command without limits, in a session of its own.
 
-    Linux may share CPUs between sessions rather than processes (autogroup, sched(7)), and edged's runners have
+    Linux may share CPUs by session rather than process (autogroup, sched(7)), and edged's runners have
     their own: in the benchmark's session, other programs would get less beside a busy process.
     """
     return subprocess.Popen(
