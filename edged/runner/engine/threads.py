@@ -11,15 +11,15 @@ loss is paid back by steps without trials before the next.
 from dataclasses import dataclass
 
 _PAIRS = 6  # steps of each kind in a trial
-_DECIDED_PAIRS = 2  # enough where the difference is
-_DECIDED_RATIO = 1.5
+_DECIDED = ((1, 3.0), (2, 1.5))  # so many pairs are enough where the one is so many times as slow
 _BETTER_RATIO = 0.95  # what is no more than noise changes nothing
 _LOSS_SHARE = 0.015  # of the time, for trials that lose
 _OVERDRAFT_S = 10.0  # a sign may prompt a trial that much before earlier losses are paid back
 _FIRST_INTERVAL_S = 0.5
 _LONGEST_INTERVAL_S = 8.0
 _SLOWER_RATIO = 1.3
-_SLOW_STEPS = 4  # one after the other; the first steps of a request are slow now and then without a neighbour
+_EXCESS = 2.5  # usual steps that slow ones, one after the other, have lost: single ones are slow now and then
+_CLOCK_S = 1e-9
 _USUAL_SHARE = 0.03  # new values' weight in the average of what is usual
 _IDLE_CORES = 0.7
 _DECODE_TOKENS = 16  # steps of fewer tokens read weights, steps of more compute: they want different numbers
@@ -38,6 +38,7 @@ class Threads:
 
     def record(self, n_tokens: int, elapsed_s: float, now_s: float) -> None:
         """That step took so long, and has just ended."""
+        elapsed_s = max(_CLOCK_S, elapsed_s)
         self._track(n_tokens).record(n_tokens.bit_length(), elapsed_s / n_tokens, elapsed_s, now_s)
 
     def idle(self, cores: float) -> None:
@@ -69,14 +70,12 @@ class _Trial:
     def verdict(self) -> bool | None:
         """Whether the other number is better; None while that is open."""
         pairs, odd = divmod(self.n_steps, 2)
-        if odd or pairs < _DECIDED_PAIRS:
+        if odd or not pairs:
             return None
-        if pairs >= _PAIRS or not self._is_close():
+        ratio = max(self.used_s, self.other_s) / min(self.used_s, self.other_s)
+        if pairs >= _PAIRS or any(pairs >= enough and ratio >= clear for enough, clear in _DECIDED):
             return self.other_s < self.used_s * _BETTER_RATIO
         return None
-
-    def _is_close(self) -> bool:
-        return self.used_s / _DECIDED_RATIO < self.other_s < self.used_s * _DECIDED_RATIO
 
     @property
     def loss_s(self) -> float:
@@ -96,7 +95,7 @@ class _Track:
         self._due_s: float | None = None
         self._up_next = False
         self._usual: dict[int, float] = {}  # seconds a token, by size of step
-        self._n_slow = 0
+        self._excess = 0.0
         self._cores_idle = False
         self._idle_is_news = False
         self._slow_is_news = False
@@ -136,8 +135,8 @@ class _Track:
 
     def _watch(self, size: int, token_s: float) -> None:
         usual = self._usual.get(size, token_s)
-        self._n_slow = self._n_slow + 1 if token_s > _SLOWER_RATIO * usual else 0
-        self._slow_is_news = self._n_slow >= _SLOW_STEPS
+        self._excess = self._excess + token_s / usual - 1 if token_s > _SLOWER_RATIO * usual else 0.0
+        self._slow_is_news = self._excess >= _EXCESS
         self._usual[size] = usual + _USUAL_SHARE * (token_s - usual)
 
     def _new_trial(self, size: int, now_s: float) -> _Trial | None:
@@ -160,7 +159,7 @@ class _Track:
 
     def _end(self, trial: _Trial, better: bool, now_s: float) -> None:
         self._trial = None
-        self._n_slow = 0
+        self._excess = 0.0
         self._usual.clear()
         if better:
             self._up_next = trial.other > self._used  # on in this direction
