@@ -73,6 +73,7 @@ class Server:
         self._dispatcher = ThreadedTaskDispatcher()
         self._map: dict[int, wasyncore.dispatcher] = {}
         self._stopped = threading.Event()
+        self._hanging_up = False
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
         self._sweep_s = min(1.0, limits.header_timeout_s / 4)
         self._listener = _Listener(
@@ -152,6 +153,10 @@ class Server:
         self._listener.del_channel()
         if self._listener.socket is not None:
             self._listener.socket.close()
+        self._hanging_up = True
+        self._drop_idle()
+
+    def _drop_idle(self) -> None:
         for channel in self._channels():
             if channel.phase() not in _WORKING:
                 channel.handle_close()
@@ -170,6 +175,8 @@ class Server:
 
     def _sweep(self, now_s: float) -> None:
         """Close connections that are overdue, and the largest uploads when they hold too much memory."""
+        if self._hanging_up:  # also those that were still at work when it began
+            self._drop_idle()
         uploads = []
         for channel in self._channels():
             patience_s = self._limits.patience_s(channel.phase())
