@@ -5,7 +5,6 @@ priority and under the compute lease, so that it can be killed at any moment. Pr
 exits with `DISTURBED` where other processes left it too little of the cores.
 """
 
-import ctypes
 import os
 import sys
 import time
@@ -17,8 +16,8 @@ import numpy as np
 
 from edged.gguf.tensor_types import TENSOR_TYPES
 from edged.runner.engine.lease import Lease
-from edged.runner.model import Context, Model
-from edged.runner.protocol import Start
+from edged.runner.model import Context
+from edged.runner.trial import Trial
 
 # 13 million weights: too many for a core's own cache in any type, as in real models, and few enough to
 # measure in seconds on the slowest board. K-quants need rows of a multiple of 256.
@@ -145,26 +144,15 @@ def write_model(path: str, weight_type: str) -> None:
 
 
 def _context(path: str, repack: bool, n_threads: int) -> Context:
-    start = Start(
-        path=path,
+    trial = Trial(
         kind="generate",
-        wait_for_prefetch=False,
-        warmup=False,
-        repack=repack,
         n_ctx=2 * N_PROMPT,
-        n_seq_max=1,
         n_batch=N_PROMPT,
-        n_ubatch=N_PROMPT,
-        type_k="f16",
-        type_v="f16",
+        n_seq_max=1,
         n_threads=n_threads,
-        prefetch=(),
-        random_access=(),
-        mlock_bytes=0,
-        max_queue_tokens=1,
-        max_queue_requests=1,
+        repack=repack,
     )
-    return Context(Model(start), start, ctypes.c_int(0))
+    return trial.context(path)
 
 
 if __name__ == "__main__":

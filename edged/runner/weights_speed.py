@@ -4,15 +4,14 @@ A process of its own, `python -m edged.runner.weights_speed N_THREADS FILE...`, 
 Prints the seconds per token of each file as a JSON list, measured in turns.
 """
 
-import ctypes
 import statistics
 import sys
 import time
 
 import msgspec
 
-from edged.runner.model import Context, Model
-from edged.runner.protocol import Start
+from edged.runner.model import Context
+from edged.runner.trial import Trial
 
 # Requests as people send them: one short text, and a batch of them.
 _TEXT_TOKENS = 24
@@ -24,7 +23,9 @@ _ENOUGH_S = 2.0
 def main() -> int:
     """Measure and print; returns the exit code."""
     n_threads, *paths = sys.argv[1:]
-    contexts = [_context(path, int(n_threads)) for path in paths]
+    n_batch, n_seq_max = max(_BATCHES) * _TEXT_TOKENS, max(_BATCHES)
+    trial = Trial(kind="embed", n_ctx=n_batch, n_batch=n_batch, n_seq_max=n_seq_max, n_threads=int(n_threads))
+    contexts = [trial.context(path) for path in paths]
     print(msgspec.json.encode(measure(contexts)).decode(), flush=True)
     return 0
 
@@ -52,30 +53,6 @@ def _pass(context: Context, n_texts: int) -> float:
     context.compute([(index, 0, [1 + index] * _TEXT_TOKENS, True) for index in range(n_texts)])
     context.clear()
     return time.perf_counter() - began_s
-
-
-def _context(path: str, n_threads: int) -> Context:
-    n_batch = max(_BATCHES) * _TEXT_TOKENS
-    start = Start(
-        path=path,
-        kind="embed",
-        wait_for_prefetch=False,
-        warmup=False,
-        repack=False,
-        n_ctx=n_batch,
-        n_seq_max=max(_BATCHES),
-        n_batch=n_batch,
-        n_ubatch=n_batch,
-        type_k="f16",
-        type_v="f16",
-        n_threads=n_threads,
-        prefetch=(),
-        random_access=(),
-        mlock_bytes=0,
-        max_queue_tokens=1,
-        max_queue_requests=1,
-    )
-    return Context(Model(start), start, ctypes.c_int(0))
 
 
 if __name__ == "__main__":
