@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from edged.config.paths import model_path, state_dir
+from edged.config.paths import state_dir
 from edged.config.schema import Config
 from edged.doctor.compute import features
 from edged.doctor.facts import (
@@ -23,8 +23,6 @@ from edged.doctor.facts import (
     OtherDisk,
     SwapDevice,
 )
-from edged.errors import ModelFileError
-from edged.gguf.header import read_header
 from edged.hw import text
 from edged.hw.cgroup import Hierarchy, hierarchy
 from edged.hw.device import Device, block_device, device_of
@@ -35,7 +33,7 @@ from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.process import lazy_map_library
 from edged.policy.plan import plan
-from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
+from edged.policy.types import LoadPlan, Measured
 from edged.store import receipt
 
 _PROC, _SYS = Path("/proc"), Path("/sys")
@@ -58,7 +56,7 @@ def gather(config: Config) -> Facts:
         snapshot=snapshot,
         models=tuple(_installed(each, snapshot) for each in planned.plans),
         problems=planned.problems,
-        unlimited=_unlimited(config, planned, measured),
+        unlimited=_unlimited(planned, measured),
         lazy_available=lazy_map_library() is not None,
         prefetch=config.loading.prefetch,
         reserve_bytes=int(config.memory.reserve),
@@ -130,23 +128,12 @@ def _installed(each: LoadPlan, snapshot: HardwareSnapshot) -> InstalledModel:
     )
 
 
-def _unlimited(config: Config, planned: Planned, measured: Measured) -> tuple[LoadPlan, ...]:
+def _unlimited(planned: Planned, measured: Measured) -> tuple[LoadPlan, ...]:
     """The plans as they would be without the cgroup's memory limit."""
     snapshot = with_known_rates(planned.snapshot, measured)
-    inputs = []
-    for model, settings in config.models.items():
-        if model in planned.problems:
-            continue
-        try:
-            header = read_header(model_path(config, model))
-        except ModelFileError:
-            continue  # damaged or removed since it was planned
-        inputs.append(ModelInput(id=model, model=settings, header=header))
     memory = msgspec.structs.replace(snapshot.memory, cgroup_limit_bytes=None, cgroup_used_bytes=None)
-    settings_of_all = PlanSettings(
-        memory=config.memory, loading=config.loading, lazy_available=lazy_map_library() is not None
-    )
-    return plan(msgspec.structs.replace(snapshot, memory=memory), inputs, settings_of_all, measured)
+    snapshot = msgspec.structs.replace(snapshot, memory=memory)
+    return plan(snapshot, planned.inputs, planned.settings, measured)
 
 
 def _mounts_of(snapshot: HardwareSnapshot, mounts: Sequence[Mount]) -> dict[str, Mount]:

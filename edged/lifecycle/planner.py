@@ -29,12 +29,17 @@ _SMALLEST = ContextSettings(n_ctx=1, n_seq_max=1, n_ubatch=1)
 
 
 class Planned(msgspec.Struct, frozen=True, kw_only=True):
-    """What planning gave: a plan for every model whose file can be read, a reason for every other one."""
+    """What planning gave: a plan for every model whose file can be read, a reason for every other one.
+
+    `inputs` and `settings` are what it was made from, for whoever plans again on other facts.
+    """
 
     snapshot: HardwareSnapshot
     plans: tuple[LoadPlan, ...]
     problems: Mapping[str, str]
     repack_gains_wanted: Mapping[str, str] = {}  # types of weights to measure, by the keys of their gains
+    inputs: tuple[ModelInput, ...] = ()
+    settings: PlanSettings = PlanSettings()
 
 
 def plan_models(config: Config, measured: Measured, ahead: Ahead | None = None) -> Planned:
@@ -63,6 +68,8 @@ def plan_models(config: Config, measured: Measured, ahead: Ahead | None = None) 
         plans=plan(snapshot, inputs, settings, measured),
         problems=problems,
         repack_gains_wanted=not_measured(inputs, snapshot.cpu, settings.llama_build, measured),
+        inputs=tuple(inputs),
+        settings=settings,
     )
 
 
