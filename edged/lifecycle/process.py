@@ -1,5 +1,6 @@
 """One runner process: spawned with a socketpair, its frames and log lines read in one loop, always reaped."""
 
+import importlib.util
 import os
 import selectors
 import socket
@@ -29,6 +30,13 @@ Event = protocol.FromRunner | LogLine
 def lazy_map_library() -> Path | None:
     """The compiled lazymap, or None where the package was installed without a compiler."""
     return next((Path(__file__).parent.parent / "runner").glob("lazymap*.so"), None)
+
+
+def llama_libraries() -> Path | None:
+    """The folder of llama.cpp's libraries, found without importing anything; None where there is none."""
+    spec = importlib.util.find_spec("llama_cpp")
+    places = spec.submodule_search_locations if spec is not None else None
+    return Path(places[0], "lib") if places else None
 
 
 class RunnerProcess:
@@ -155,13 +163,18 @@ def _opened(library: Path | None) -> int | None:
     return None if library is None else os.open(library, os.O_RDONLY)
 
 
+def plain_environment(own: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child that computes: systemd's socket is ours, and an abort forks no debugger."""
+    environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
+    return environment | {"GGML_NO_BACKTRACE": "1"}
+
+
 def _environment(own: Mapping[str, str], library: int | None) -> dict[str, str]:
-    """A runner's environment: lazymap first in front of libc, no debugger forked by an abort, short spinning.
+    """A runner's environment: lazymap first in front of libc, and short spinning.
 
     The library is named by its descriptor: LD_PRELOAD is split at the spaces and colons of a path.
     """
-    environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
-    environment["GGML_NO_BACKTRACE"] = "1"
+    environment = plain_environment(own)
     environment.setdefault("GOMP_SPINCOUNT", _BARRIER_SPINS)
     if library is not None:
         preloaded = [f"/proc/self/fd/{library}", own.get("LD_PRELOAD")]

@@ -5,7 +5,6 @@ llama.cpp. It begins when the models loaded at start answer and nothing has happ
 killed when a request comes or edged stops, and begins again later. What it finds is for the next plan.
 """
 
-import importlib.util
 import logging
 import os
 import subprocess
@@ -13,12 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
 from edged.hw.memory import memory_facts
 from edged.hw.pressure import pressure
+from edged.lifecycle.process import llama_libraries, plain_environment
 from edged.policy.types import RepackGain
 
 log = logging.getLogger(__name__)
@@ -135,7 +134,7 @@ class GainMeter:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 pass_fds=[work.lease_fd],
-                env=_environment(),
+                env=plain_environment(os.environ),
                 start_new_session=True,
             )
         try:
@@ -163,19 +162,13 @@ def llama_build() -> str:
 
     Its version would not tell a build for another instruction set.
     """
-    found = importlib.util.find_spec("llama_cpp")  # imports nothing
-    for folder in (found.submodule_search_locations or []) if found is not None else []:
-        library = Path(folder) / "lib" / "libggml-cpu.so"
-        try:
-            facts = library.stat()
-        except OSError as error:
-            log.debug("%s: %s", library, error)
-            continue
-        return f"{facts.st_size}-{facts.st_mtime_ns}"
-    return ""
-
-
-def _environment() -> dict[str, str]:
-    """No watchdog of systemd's for the child, and no debugger forked by an abort."""
-    own = {key: value for key, value in os.environ.items() if key != "NOTIFY_SOCKET"}
-    return own | {"GGML_NO_BACKTRACE": "1"}
+    folder = llama_libraries()
+    if folder is None:
+        return ""
+    library = folder / "libggml-cpu.so"
+    try:
+        facts = library.stat()
+    except OSError as error:
+        log.debug("%s: %s", library, error)
+        return ""
+    return f"{facts.st_size}-{facts.st_mtime_ns}"

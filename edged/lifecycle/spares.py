@@ -1,7 +1,6 @@
 """Runner processes that start before there are plans: their imports take as long as measuring the storage."""
 
 import errno
-import importlib.util
 import logging
 import os
 import threading
@@ -11,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edged.hw.snapshot import MemoryFacts
-from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.process import RunnerProcess, llama_libraries
 
 log = logging.getLogger(__name__)
 
@@ -30,11 +29,10 @@ def imports_are_cached() -> bool:
 
     True where that cannot be found out.
     """
-    spec = importlib.util.find_spec("llama_cpp")
-    if spec is None or not spec.submodule_search_locations:
+    folder = llama_libraries()
+    if folder is None:
         return False  # the runner says what is wrong
-    libraries = Path(spec.submodule_search_locations[0], "lib").glob("libllama.so*")
-    return all(begin_is_cached(library) for library in libraries)
+    return all(begin_is_cached(library) for library in folder.glob("libllama.so*"))
 
 
 def begin_is_cached(path: Path) -> bool:

@@ -1,5 +1,6 @@
 """Which weight format is best on this machine, by measuring files of each in a process of its own."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ import msgspec
 
 from edged.hw.cpu import cpu_facts
 from edged.hw.probe import probe
+from edged.lifecycle.process import plain_environment
 from edged.policy.weights import choose_weights
 from edged.store.catalog import ConvertTo
 from edged.store.conversion import Choose
@@ -36,6 +38,7 @@ def _measured(files: Mapping[ConvertTo, Path]) -> dict[ConvertTo, float] | str:
     try:
         done = subprocess.run(
             [sys.executable, "-m", _MODULE, str(n_threads), *map(str, files.values())],
+            env=plain_environment(os.environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_MEASURING_S,
