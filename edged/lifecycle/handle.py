@@ -115,8 +115,17 @@ class RunnerHandle:
         Raises Unavailable after `wait_s`, or at once when waiting would be in vain.
         """
         deadline = time.monotonic() + wait_s
-        with self._changed, self._awaited.by_one_more():
-            while self._board.status.state != "ready":
+        with self._changed:
+            if self._is_ready():  # nearly always: its reader need not be told that somebody waits
+                return
+            self._wait_until_ready(deadline, cause)
+
+    def _is_ready(self) -> bool:
+        return self._board.status.state == "ready"
+
+    def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
+        with self._awaited.by_one_more():
+            while not self._is_ready():
                 if self._board.status.state == "failed" and not self._worth_waiting():
                     raise Unavailable(
                         why_not_ready(self._board.status), max(1.0, self._retry_at_s - time.monotonic())
