@@ -17,7 +17,7 @@ from edged.hw.rate import random_latency_s, sequential_bytes_per_s
 from edged.hw.residency import Residency, Run, residency
 from edged.hw.sampling import Samples, sample
 from edged.hw.snapshot import FileFacts, StorageFacts
-from edged.hw.throttle import read_limit_bytes_per_s, read_limit_per_s
+from edged.hw.throttle import read_limits
 
 _LOOKING_SHARE = 0.5  # of the time there is, for stat and mincore; the rest is for timed reads
 _MARGIN_S = 0.03  # for the arithmetic after the last read
@@ -189,7 +189,7 @@ def _limited(facts: StorageFacts, group: dict[str, Looked], proc: Path) -> Stora
     number, rate = next(iter(group.values())).device.number, facts.sequential_bytes_per_s
     if not number:
         return facts
-    limit, reads_per_s = read_limit_bytes_per_s(number, proc), read_limit_per_s(number, proc)
+    limit, reads_per_s = read_limits(number, proc)
     latency_s = facts.random_latency_s
     return msgspec.structs.replace(
         facts,

@@ -1,6 +1,7 @@
 """The limit that control groups set on this process's reads from one disk."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 from edged.hw import text
 from edged.hw.cgroup import hierarchy
@@ -8,23 +9,21 @@ from edged.hw.cgroup import hierarchy
 _READ_BYTES = 1 << 20  # what a loader reads at a time, where reads and not bytes are limited
 
 
-def read_limit_bytes_per_s(number: str, proc: Path = Path("/proc")) -> int | None:
-    """The tightest limit on reads from the disk "MAJ:MIN" that can be seen from here; None without one.
+class ReadLimits(NamedTuple):
+    """The tightest limits on reads a second; None without one. `bytes_per_s` is what both allow a loader."""
+
+    bytes_per_s: int | None
+    reads_per_s: int | None
+
+
+def read_limits(number: str, proc: Path = Path("/proc")) -> ReadLimits:
+    """The limits on reads from the disk "MAJ:MIN" that can be seen from here.
 
     A limit that a container cannot see, since it lies above what it has mounted, is not found.
     """
-    limits = [
-        limit
-        for rate, reads in _limits(number, proc)
-        for limit in (rate, reads and reads * _READ_BYTES)
-        if limit
-    ]
-    return min(limits, default=None)
-
-
-def read_limit_per_s(number: str, proc: Path = Path("/proc")) -> int | None:
-    """The same in reads, whatever their size."""
-    return min((reads for _, reads in _limits(number, proc) if reads), default=None)
+    found = _limits(number, proc)
+    rates = [limit for rate, reads in found for limit in (rate, reads and reads * _READ_BYTES) if limit]
+    return ReadLimits(min(rates, default=None), min((reads for _, reads in found if reads), default=None))
 
 
 def _limits(number: str, proc: Path) -> list[tuple[int | None, int | None]]:

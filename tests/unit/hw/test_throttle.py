@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edged.hw.throttle import parse_io_max, parse_v1, read_limit_bytes_per_s, read_limit_per_s
+from edged.hw.throttle import parse_io_max, parse_v1, read_limits
 from tests.unit.hw.test_cgroup import V2, fake_proc
 
 V1_BLKIO = "36 31 0:33 {root} {top}/blkio rw - cgroup cgroup rw,blkio\n"
@@ -28,7 +28,7 @@ def test_the_tightest_limit_of_version_2(tmp_path: Path, own: str, parent: str, 
     (folder / "io.max").write_text(own)
     (folder.parent / "io.max").write_text(parent)
 
-    assert read_limit_bytes_per_s("254:0", proc) == limit
+    assert read_limits("254:0", proc).bytes_per_s == limit
 
 
 @pytest.mark.parametrize(("reads", "limit"), [("", 94_000_000), ("254:0 40\n", 40 * MIB)])
@@ -39,13 +39,13 @@ def test_the_limits_of_version_1(tmp_path: Path, reads: str, limit: int) -> None
     (folder / "blkio.throttle.read_bps_device").write_text("8:0 5\n254:0 94000000\n")
     (folder / "blkio.throttle.read_iops_device").write_text(reads)
 
-    assert read_limit_bytes_per_s("254:0", proc) == limit
-    assert read_limit_per_s("254:0", proc) == (40 if reads else None)
+    assert read_limits("254:0", proc).bytes_per_s == limit
+    assert read_limits("254:0", proc).reads_per_s == (40 if reads else None)
 
 
 def test_no_control_groups_no_limit(tmp_path: Path) -> None:
-    assert read_limit_bytes_per_s("254:0", tmp_path) is None
-    assert read_limit_per_s("254:0", tmp_path) is None
+    assert read_limits("254:0", tmp_path).bytes_per_s is None
+    assert read_limits("254:0", tmp_path).reads_per_s is None
 
 
 @given(st.text())
