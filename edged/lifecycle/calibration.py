@@ -140,16 +140,15 @@ class Calibration:
         for oldest in list(kept)[:-MAX_REPACK_GAINS]:
             del kept[oldest]
 
-    def save(self) -> None:
-        """Write the file in one step: after a power cut there is the old one or the new one."""
-        self.store(self.encoded())
-
     def encoded(self) -> bytes:
         """What `store` writes: taken under the owner's lock, written without it."""
         return msgspec.json.format(msgspec.json.encode(self._kept))
 
     def store(self, raw: bytes) -> None:
-        """Write what `encoded` gave; slow where the storage is busy. Never two at a time."""
+        """Write what `encoded` gave, in one step: after a power cut there is the old file or the new one.
+
+        Slow where the storage is busy. Never two at a time.
+        """
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")

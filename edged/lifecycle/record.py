@@ -123,7 +123,7 @@ class Record:
         with self._lock:
             load = self._loads.get(plan.model)
             self._calibration.record_first_answer(plan, first_answer_s)
-            self._writer.submit(self._calibration.store, self._calibration.encoded())
+            self._store()
         if load is not None:
             cause = load.cause
             self._count(lambda counter: counter.cold_start(plan.model, cause, "first_token", first_answer_s))
@@ -140,7 +140,11 @@ class Record:
         """What repacking gains on this CPU; the next plan uses it."""
         with self._lock:
             self._calibration.record_repack_gain(key, gain)
-            self._writer.submit(self._calibration.store, self._calibration.encoded())
+            self._store()
+
+    def _store(self) -> None:
+        """Write what is known now, soon. Under the lock."""
+        self._writer.submit(self._calibration.store, self._calibration.encoded())
 
     def failed(self, plan: LoadPlan, reason: str) -> None:
         """A load failed or a runner died; it is tried again after a while."""
@@ -203,7 +207,7 @@ class Record:
                 reading_s=ready.reading_s,
             )
             self._calibration.record(plan, measurement)
-            self._writer.submit(self._calibration.store, self._calibration.encoded())
+            self._store()
 
     def _count(self, count: Callable[[Counter], None]) -> None:
         with self._lock:

@@ -102,7 +102,7 @@ def test_what_the_last_load_took_stands_beside_the_prediction(config: Path) -> N
     calibration.record(planned["smollm2"], took)
     calibration.record_first_answer(planned["smollm2"], 8.5)
     calibration.record(msgspec.structs.replace(planned["minilm"], strategy="lazy"), took)
-    calibration.save()
+    calibration.store(calibration.encoded())
     table = edged_plan(config).output
     assert "7.2 s" in table
     assert "8.5 s" in table

@@ -46,7 +46,7 @@ def test_what_was_measured_comes_back(path: Path) -> None:
     calibration = Calibration.load(path)
     calibration.record(a_plan(), a_measurement())
     calibration.record_first_answer(a_plan(), 2.4)
-    calibration.save()
+    calibration.store(calibration.encoded())
     again = Calibration.load(path)
     (load,) = again.loads
     assert (load.ready_s, load.first_answer_s, load.strategy) == (2.3, 2.4, "warm")
@@ -70,7 +70,7 @@ def test_the_second_start_predicts_better_than_the_first(path: Path) -> None:
     calibration.record(
         first, Measurement(size_bytes=1, device="mmcblk0", ready_s=truth_s, timings_s=laps, uncached_bytes=0)
     )
-    calibration.save()
+    calibration.store(calibration.encoded())
     learnt = Calibration.load(path).measured()
     second = plan_one(board, model("smollm2", strategy="warm"), measured=learnt)
     assert first.predicted.ready_s is not None
@@ -98,7 +98,7 @@ def test_memory_is_predicted_by_what_an_earlier_load_took(path: Path) -> None:
     first, more_bytes = a_plan(), 10 << 20
     calibration = Calibration.load(path)
     calibration.record(first, _with_memory(first, more_bytes))
-    calibration.save()
+    calibration.store(calibration.encoded())
     again = Calibration.load(path)
     (load,) = again.loads
     assert load.predicted_anon_bytes == first.predicted.loaded_anon_bytes
@@ -137,7 +137,7 @@ def test_what_repacking_gains_is_kept_and_bounded(path: Path) -> None:
     calibration = Calibration.load(path)
     (gain,) = gains(machine().cpu, Q4_K=2.0).values()
     calibration.record_repack_gain("a", gain)
-    calibration.save()
+    calibration.store(calibration.encoded())
     assert Calibration.load(path).measured().repack_gains == {"a": gain}
     for number in range(2 * MAX_REPACK_GAINS):
         calibration.record_repack_gain(f"b{number}", gain)
@@ -218,7 +218,7 @@ def test_a_rate_is_learnt_over_starts_and_given_up_when_the_card_is_another(path
         )
         planned = rate_of(storage, calibration.measured()).bytes_per_s
         calibration.record(a_plan(), a_measurement(reading_s=reading_s))
-        calibration.save()
+        calibration.store(calibration.encoded())
         return planned
 
     assert start(probed=30e6, reading_s=4.4) == 30e6
@@ -245,7 +245,7 @@ def test_implausible_times_are_not_kept(path: Path) -> None:
     calibration = Calibration.load(path)
     calibration.record(a_plan(), a_measurement(float("nan"), vocabulary_s=-1.0, context_s=float("inf")))
     calibration.record_first_answer(a_plan(), -1.0)
-    calibration.save()
+    calibration.store(calibration.encoded())
     (load,) = Calibration.load(path).loads
     assert (load.ready_s, load.first_answer_s, load.load_s, load.context_s) == (None, None, None, None)
 
@@ -257,7 +257,7 @@ def test_a_prediction_beyond_what_the_file_holds_does_not_damage_it(path: Path) 
     assert (crawling.predicted.first_answer_s or 0.0) > 1e6
     calibration.record(crawling, a_measurement())
     calibration.record_first_answer(crawling, 2.4)
-    calibration.save()
+    calibration.store(calibration.encoded())
     (load,) = Calibration.load(path).loads
     assert (load.predicted_first_answer_s, load.first_answer_s) == (None, 2.4)
 
@@ -305,7 +305,7 @@ def test_a_damaged_file_is_replaced(path: Path, content: bytes, caplog: pytest.L
     assert f"{path} is damaged and will be replaced" in caplog.text
     assert calibration.measured() == Measured()
     calibration.record(a_plan(), a_measurement())
-    calibration.save()
+    calibration.store(calibration.encoded())
     assert len(Calibration.load(path).loads) == 1
 
 
@@ -319,11 +319,12 @@ def test_a_file_that_cannot_be_read_or_written_is_logged(
 ) -> None:
     calibration = Calibration.load(tmp_path)  # a folder
     assert "cannot be read" in caplog.text
-    calibration.save()
+    calibration.store(calibration.encoded())
     assert "cannot be written" in caplog.text
     assert list(tmp_path.iterdir()) == []
     in_the_way = tmp_path / "file"
     in_the_way.write_text("")
     caplog.clear()
-    Calibration(in_the_way / "calibration.json").save()
+    unwritable = Calibration(in_the_way / "calibration.json")
+    unwritable.store(unwritable.encoded())
     assert "cannot be written" in caplog.text
