@@ -44,10 +44,10 @@ class Speed(msgspec.Struct, kw_only=True):
         """Compute a prompt and some tokens of an answer; False: it was disturbed and does not count."""
         context.clear()
         began_s, cpu_s = time.perf_counter(), time.process_time()
-        context.compute([(0, 0, [n % _N_VOCAB for n in range(N_PROMPT)], True)])
+        context.compute([(0, 0, [n % _N_VOCAB for n in range(N_PROMPT)], 1)])
         prompted_s = time.perf_counter()
         for position in range(N_PROMPT, N_PROMPT + N_ANSWER):
-            context.compute([(0, position, [1], True)])
+            context.compute([(0, position, [1], 1)])
         ended_s = time.perf_counter()
         if time.process_time() - cpu_s < _LEAST_CPU_SHARE * n_threads * (ended_s - began_s):
             return False

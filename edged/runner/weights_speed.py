@@ -50,7 +50,7 @@ def measure(contexts: list[Context]) -> list[float]:
 
 def _pass(context: Context, n_texts: int) -> float:
     began_s = time.perf_counter()
-    context.compute([(index, 0, [1 + index] * _TEXT_TOKENS, True) for index in range(n_texts)])
+    context.compute([(index, 0, [1 + index] * _TEXT_TOKENS, 1) for index in range(n_texts)])
     context.clear()
     return time.perf_counter() - began_s
 

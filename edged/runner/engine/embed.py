@@ -21,7 +21,7 @@ class Encoder(Protocol):
     n_seq_max: int
 
     def compute(self, rows: Any) -> bool:
-        """Run (sequence, first position, tokens, wants output) rows; False when interrupted."""
+        """Run (sequence, first position, tokens, number of outputs) rows; False when interrupted."""
 
     def embedding(self, sequence: int) -> Any:
         """The pooled vector of one sequence."""
@@ -93,7 +93,7 @@ class EmbedWorker:
         """Compute one micro-batch and send the jobs that it completes."""
         batch = self._next_batch()
         self._oldest_first = not self._oldest_first
-        rows = [(index, 0, tokens, True) for index, (_, tokens) in enumerate(batch)]
+        rows = [(index, 0, tokens, 1) for index, (_, tokens) in enumerate(batch)]
         try:
             with self._lease.held():
                 begin_s = time.monotonic()
@@ -117,7 +117,7 @@ class EmbedWorker:
         """Compute a short input. Raises ComputeFailed when it gives no numbers."""
         try:
             with self._lease.held():
-                done = self._encoder.compute([(0, 0, [0] * 8, True)])
+                done = self._encoder.compute([(0, 0, [0] * 8, 1)])
             if not done:
                 raise ComputeFailed("interrupted")
             self._pooled(1)

@@ -7,8 +7,8 @@ or is stopped keeps it, so nobody waits longer than PATIENCE_S, and others then 
 A lock that is given back goes to whoever asks next, which is mostly the runner that had it. So whoever waits
 for `work` holds another lock meanwhile, behind which everybody else queues: short embedding batches at
 `first`, generators at `later`. A generator that finds `first` taken lets that batch pass and is next itself:
-an embedding waits for one step, a generator for one batch. A step that waits for
-storage computes next to nothing but lasts for seconds: it goes without.
+an embedding waits for one step, a generator for one batch. A step that waits for storage computes next to
+nothing but lasts for seconds: it goes without.
 """
 
 import ctypes

@@ -49,9 +49,8 @@ class Mutex:
         _libc.pthread_mutex_unlock(self._mutex)
 
     def _got(self, code: int) -> bool:
-        if (
-            code == errno.EOWNERDEAD
-        ):  # its last holder died: what it guards, time on the cores, cannot be broken
+        if code == errno.EOWNERDEAD:
+            # its last holder died: what it guards, time on the cores, cannot be broken
             _libc.pthread_mutex_consistent(self._mutex)
             return True
         return code == 0

@@ -261,16 +261,12 @@ class Scheduler:
         kept = self._memory.keep(row.slot.index, wanted) if n_accepted < n_draft else wanted
         if self.speculation:
             self.speculation.verified(n_draft, n_accepted, may_go_on=kept == wanted)
-        if n_accepted < n_draft:
-            del row.slot.cached[kept:]
-            row.slot.reused = min(row.slot.reused, kept)
+        _cut(row.slot, kept)
 
     def interrupted(self, row: Row) -> None:
         """Release the row's slot and drop its cells: which of them were written is not known."""
         self.release(row.slot)
-        kept = self._memory.keep(row.slot.index, row.first)
-        row.slot.cached = row.slot.cached[:kept]
-        row.slot.reused = min(row.slot.reused, kept)
+        _cut(row.slot, self._memory.keep(row.slot.index, row.first))
 
     def release(self, slot: Slot) -> None:
         """The slot's sequence is over; its cells stay for a later prompt that begins alike."""
@@ -282,8 +278,7 @@ class Scheduler:
     def reset(self, slot: Slot) -> None:
         """Release the slot and drop its cells: what they hold is not known."""
         self.release(slot)
-        self._memory.keep(slot.index, 0)
-        slot.cached, slot.reused = [], 0
+        _cut(slot, self._memory.keep(slot.index, 0))
 
     def cancel(self, request: int) -> None:
         """Drop a sequence wherever it is. Unknown ids are those that have just finished: nothing to do."""
@@ -293,3 +288,9 @@ class Scheduler:
         for sequence in [sequence for sequence in self.waiting if sequence.id == request]:
             self.waiting.remove(sequence)
             sequence.sampler.close()
+
+
+def _cut(slot: Slot, kept: int) -> None:
+    """The slot's cells hold only `kept` tokens any more."""
+    del slot.cached[kept:]
+    slot.reused = min(slot.reused, kept)

@@ -61,6 +61,7 @@ class _Trial:
 
     size: int
     other: int
+    began_s: float
     used_s: float = 0.0
     other_s: float = 0.0
     other_is_next: bool = True
@@ -91,7 +92,6 @@ class _Track:
         self._trial: _Trial | None = None
         self._interval_s = _FIRST_INTERVAL_S
         self._paid_back_s = 0.0  # until then no trials without a sign
-        self._trial_began_s = 0.0
         self._due_s: float | None = None
         self._up_next = False
         self._usual: dict[int, float] = {}  # seconds a token, by size of step
@@ -130,7 +130,7 @@ class _Track:
             better = trial.verdict()
             if better is not None:
                 self._end(trial, better, now_s)
-        elif now_s > self._trial_began_s + _LONGEST_INTERVAL_S:
+        elif now_s > trial.began_s + _LONGEST_INTERVAL_S:
             self._end(trial, False, now_s)  # no more steps of its size
 
     def _watch(self, size: int, token_s: float) -> None:
@@ -154,8 +154,7 @@ class _Track:
             up = self._used == 1 or (self._up_next and self.below_most)
         self._idle_is_news = self._slow_is_news = False
         self._up_next = not up
-        self._trial_began_s = now_s
-        return _Trial(size, self._used + (1 if up else -1))
+        return _Trial(size, self._used + (1 if up else -1), now_s)
 
     def _end(self, trial: _Trial, better: bool, now_s: float) -> None:
         self._trial = None
