@@ -71,9 +71,9 @@ def test_compute_threads_spin_shortly_unless_the_administrator_decides(
             environment = Path(f"/proc/{process.pid}/environ").read_text().split("\0")
         finally:
             process.close()
-        return next(entry for entry in environment if entry.startswith("GOMP_SPINCOUNT="))
+        return next((entry for entry in environment if entry.startswith("GOMP_SPINCOUNT=")), "libgomp's own")
 
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
-    assert 0 < int(spins().partition("=")[2]) < 100_000
+    assert spins() == ("GOMP_SPINCOUNT=50000" if os.uname().machine == "x86_64" else "libgomp's own")
     monkeypatch.setenv("GOMP_SPINCOUNT", "77")
     assert spins() == "GOMP_SPINCOUNT=77"
