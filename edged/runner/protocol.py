@@ -105,6 +105,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     max_tokens: int | None = None  # None: as many as the context holds
     stop: tuple[str, ...] = ()
     timeout_s: Seconds | None = None  # from now; nothing is computed for it after that
+    cache_prompt: bool = True  # False: the whole prompt is computed
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
     whole: bool = False  # the client takes all at once: only the first tokens and the rest are sent
@@ -190,7 +191,7 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
-    """A slot works on this request; `n_cached_tokens` of the prompt were already in its KV cache."""
+    """A slot works on this generation; `n_cached_tokens` of the prompt were already in its KV cache."""
 
     id: int
     n_prompt_tokens: Count
