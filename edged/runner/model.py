@@ -80,8 +80,8 @@ class Context:
         params.n_ctx = start.n_ctx * start.n_seq_max if generate else max(start.n_ctx, start.n_batch)
         params.n_batch, params.n_ubatch = start.n_batch, start.n_ubatch
         params.n_seq_max = start.n_seq_max
-        # the output buffer holds a row of logits per output: per slot and drafted token, not per batch token
-        params.n_outputs_max = start.n_seq_max + start.max_draft_tokens if generate else 0
+        # the output buffer holds a row of logits per output: per slot or drafted token, not per batch token
+        params.n_outputs_max = max(start.n_seq_max, 1 + start.max_draft_tokens) if generate else 0
         params.n_threads = params.n_threads_batch = start.n_threads
         params.type_k, params.type_v = _GGML_TYPES[start.type_k], _GGML_TYPES[start.type_v]
         params.embeddings = not generate

@@ -59,7 +59,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
     read_bytes_per_s: float | None = None  # what the model file's storage is believed to give
-    max_draft_tokens: int = 0  # of one step, for all sequences together; 0: no speculation
+    max_draft_tokens: int = 0  # of a step for a lone sequence, so many less for each other; 0: no speculation
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
     pass_waits: bool = False  # nothing computes before all is read: faults are slow on this storage
     board_fd: int | None = None  # of another one, by which readers take turns

@@ -78,7 +78,7 @@ class Speculation:
     """How many tokens the next step drafts, and what became of those so far."""
 
     def __init__(self, max_draft_tokens: int) -> None:
-        """At most so many in one step, whatever the number of sequences."""
+        """At most so many in one step, and so many less for each sequence but the first."""
         self._max_draft_tokens = max_draft_tokens
         self._plain_s: dict[int, float] = {}  # a step without drafts, by number of sequences
         self._costs: dict[tuple[int, int], tuple[float, int]] = {}  # of plain steps, and in which step
@@ -113,7 +113,8 @@ class Speculation:
         predicting = [lookup for lookup in lookups if lookup is not None and lookup.predicts]
         if not lookups or len(predicting) < len(lookups):
             return []
-        n_draft = self._length(predicting, min(room, self._max_draft_tokens // len(predicting)))
+        most = (1 + self._max_draft_tokens - len(predicting)) // len(predicting)
+        n_draft = self._length(predicting, min(room, most))
         return [lookup.draft(n_draft) for lookup in predicting] if n_draft else []
 
     def _length(self, lookups: SequenceOf[Lookup], most: int) -> int:
