@@ -61,8 +61,6 @@ def test_neither_prompts_nor_answers_are_written(service: Service) -> None:
     _, answer = service.chat(f"Repeat the word {_SECRET}.", max_tokens=16)
     service.embed(_SECRET)
     service.chat(_SECRET, grammar=f'root ::= "{_SECRET}')
-    service.call("GET", f"/v1/models/{_SECRET}")
-    service.call("GET", "/livez")
     said = answer["choices"][0]["message"]["content"]
     written = service.machine.run(
         "journalctl", f"--after-cursor={after}", "-o", "export", "--no-pager"
