@@ -61,6 +61,7 @@ class Machine:
         _remove_stale_folders()
         self._groups = tuple(root / self.name for root in roots)
         self._nspawn: subprocess.Popen[bytes] | None = None
+        self._known_leader: int | None = None
 
     def __enter__(self) -> "Machine":
         self._folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=_FOLDERS))
@@ -164,7 +165,9 @@ class Machine:
     @property
     def leader(self) -> int:
         """What this machine calls the container's PID 1."""
-        return self.host_pid(1)
+        if self._known_leader is None or pid_inside(self._known_leader) != 1:
+            self._known_leader = self.host_pid(1)
+        return self._known_leader
 
     def host_pid(self, inside: int) -> int:
         """What this machine calls a process of the container."""
