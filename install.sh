@@ -443,10 +443,10 @@ install_copy() {
   rm -rf "$venv/source"
 }
 
-# The default configuration, for a service: answers the network, and names its folders, so that `sudo edged pull` and
-# the like find them, too.
+# The default configuration, for a service: it answers the network, where edged.socket listens, and names its folders,
+# so that `sudo edged pull` and the like find them, too.
 service_config() {
-  sed -e 's|^  host: 127\.0\.0\.1$|  host: 0.0.0.0|' \
+  sed -e 's|^  host: 127\.0\.0\.1$|  host: "::"|' \
     -e 's|^  mode: loopback$|  mode: lan|' \
     -e "s|^  model_dir: auto\$|  model_dir: $state/models|" \
     -e "s|^  state_dir: auto\$|  state_dir: $state|" "$root/config/edged.yaml"
@@ -657,11 +657,13 @@ show_addresses() {
   local here each
   here=$(address)
   echo "  on this machine   http://$here"
-  [[ $here == 127.0.0.1:* ]] || return 0
+  [[ $here == 127.0.0.1:* && $(access_mode) != loopback ]] || return 0
   for each in $(hostname -I 2>/dev/null || true); do
     [[ $each == *:* ]] || echo "  on the network    http://$each:${here##*:}"
   done
 }
+
+access_mode() { "$home/current/bin/edged" check-config "$config_dir/edged.yaml" 2>/dev/null | sed -n 's/.*, access //p' || true; }
 
 show_curl() {
   local models

@@ -7,6 +7,7 @@ part is shown in tests/systemd.
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -57,10 +58,15 @@ class Machine:
         script = re.sub(r"^root=.*$", f"root='{REPOSITORY}'", script, count=1, flags=re.MULTILINE)
         script = re.sub(r"=(/(?:opt|etc|var|usr)/[\w/.]+)(?=[\s])", rf"='{folder}'\1", script)
         assert script.endswith('main "$@"\n')
-        (folder / "script").write_text(script.removesuffix('main "$@"\n') + STAND_INS + 'main "$@"\n')
+        self._functions = script.removesuffix('main "$@"\n')
 
     def run(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Run install.sh to its end."""
+        return self.bash(STAND_INS + 'main "$@"', *arguments, **environment)
+
+    def bash(self, commands: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Run commands that use the functions of install.sh."""
+        (self.folder / "script").write_text(f"{self._functions}\n{commands}\n")
         return subprocess.run(
             ["bash", str(self.folder / "script"), *arguments],
             env={
@@ -110,7 +116,7 @@ def test_without_a_verb_it_installs_and_says_where_it_answers(machine: Machine) 
 def test_the_installed_configuration_serves_the_local_network(machine: Machine) -> None:
     machine.run()
     config = load(machine.config)
-    assert (config.server.host, config.access.mode) == ("0.0.0.0", "lan")
+    assert (config.server.host, config.access.mode) == ("::", "lan")
     assert config.storage.model_dir == str(machine.models)
     assert config.storage.state_dir == str(machine.models.parent)
     shipped = (REPOSITORY / "config/edged.yaml").read_text().splitlines()
@@ -282,3 +288,36 @@ def test_a_folder_without_wheels_is_refused(machine: Machine) -> None:
         done = machine.run(*arguments)
         assert done.returncode == 1
         assert "there are no wheels in nowhere" in done.stderr
+
+
+def _wheels(machine: Machine, *names: str) -> Path:
+    folder = machine.folder / "the wheels"
+    folder.mkdir()
+    for name in names:
+        (folder / f"{name}-1.0-py3-none-any.whl").touch()
+    return folder
+
+
+def _check_wheels(machine: Machine, wheels: Path) -> subprocess.CompletedProcess[str]:
+    return machine.bash(f"python='{sys.executable}'; wheels='{wheels}'; check_wheels")
+
+
+def test_wheels_that_are_lacking_are_named_all_at_once(machine: Machine) -> None:
+    done = _check_wheels(machine, _wheels(machine, "Flask", "PyYAML", "huggingface_hub", "llama_cpp_python"))
+    assert done.returncode == 1
+    for lacking in ("msgspec>=", "systemd-python>=", "waitress>=", "setuptools>="):
+        assert f"\n    {lacking}" in done.stderr
+    for there in ("flask", "pyyaml", "huggingface-hub", "llama-cpp-python"):
+        assert f"\n    {there}" not in done.stderr
+
+
+def test_a_wheel_of_edged_needs_nothing_to_build_it(machine: Machine) -> None:
+    assert "setuptools" not in _check_wheels(machine, _wheels(machine, "edged")).stderr
+
+
+def test_a_version_is_named_by_what_it_is_made_from(machine: Machine) -> None:
+    named = f"python='{sys.executable}'; llama_key() {{ echo \"$KEY\"; }}; version_name"
+    first = machine.bash(named, KEY="1").stdout
+    assert re.fullmatch(r"\d+\.\d+\.\d+-[0-9a-f]{16}\n", first)
+    assert machine.bash(named, KEY="1").stdout == first
+    assert machine.bash(named, KEY="2").stdout != first
