@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edged.config import tree
+from edged.config.credentials import add_api_keys
 from edged.config.read import SET, Reading
 from edged.config.rules import contradictions
 from edged.config.schema import Config
@@ -21,6 +22,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     file = path if path is not None else standard_file()
     reading = Reading()
     root = _parse(_read_text(file), str(file), reading)
+    root = add_api_keys(root, SYSTEM_FILE.parent if file == SYSTEM_FILE else None)
     if overrides:
         root = root if isinstance(root, tree.Mapping) else _empty_or_wrong(root, str(file), reading)
         for override in overrides:
