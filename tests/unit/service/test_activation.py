@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,24 +14,17 @@ import pytest
 from edged.errors import ConfigError, PortTaken
 from edged.service import activation
 from edged.service.activation import listen
+from tests.systemd_socket import command_with_sockets
 
 PATIENCE_S = 20.0
-_WRAPPER = (
-    "import os, sys\n"
-    "passed = [int(fd) for fd in sys.argv[1].split(',')]\n"
-    "for place, fd in enumerate(passed): os.dup2(fd, 3 + place)\n"
-    "os.environ.update(LISTEN_FDS=str(len(passed)), LISTEN_PID=str(os.getpid()), LISTEN_FDNAMES='edged')\n"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])\n"
-)
 
 
 class Service:
     """One life of a service, started by a simulated systemd."""
 
-    def __init__(self, *sockets: socket.socket, module: str = "tests.unit.service.activated") -> None:
-        numbers = ",".join(str(sock.fileno()) for sock in sockets)
+    def __init__(self, *sockets: socket.socket) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", _WRAPPER, numbers, "-m", module],
+            command_with_sockets(sockets, "-m", "tests.unit.service.activated"),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             pass_fds=[sock.fileno() for sock in sockets],
         )  # fmt: skip
