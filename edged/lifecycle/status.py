@@ -24,9 +24,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
-    given_up: GivenUp | None = (
-        None  # what keeps it from loading, where waiting does not help; None once it is ready
-    )
+    given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
     silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None

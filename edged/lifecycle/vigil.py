@@ -71,10 +71,9 @@ class Vigil:
         if signs != self._signs or was_held_up:
             self._signs, self._moved_s = signs, now_s
         elif now_s - self._moved_s >= self._hang_s:
-            while_what = "while it was loading" if loading else "nor answered"
             raise Hung(
                 f"the runner hangs: it has shown no sign of life for {self._hang_s:g} s"
-                f" (loading.hang_timeout) {while_what}"
+                f" (loading.hang_timeout){' while it was loading' if loading else ''}"
             )
         self._board.moved_s = self._moved_s
         if not loading:
