@@ -2,43 +2,54 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from edged.config.paths import state_dir
 from edged.config.schema import Config
+from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.record import Record
 from edged.lifecycle.repack_gain import GainMeter
-from edged.service.bind import bind
+from edged.lifecycle.start import failure, gets_on
+from edged.service.activation import Listening, listen
 from edged.service.journal import configure
 from edged.service.notify import notify
 from edged.service.server import Limits, Server
 from edged.service.signals import Signals
+from edged.service.watch import News, Watch
 
 log = logging.getLogger(__name__)
+
+_ANSWER_S = 5.0  # for our own request, on a machine that is busy
+_STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
 
 def run(config: Config) -> None:
     """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises PortTaken or ConfigError before anything is started.
+    Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
+    comes up.
     """
     configure(config.logging.level, config.logging.format)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     with Signals() as signals:
-        server = Server(bind(config.server.host, config.server.port), _limits(config))
+        listening = listen(config.server.host, config.server.port)
+        server = Server(listening.sock, _limits(config))
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
+        notify(status="measuring this machine")
         pool = None
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
-            log.info("%s: shutting down", signals.wait_for_stop().name)
+            watch = Watch(signals, _news(config, pool), _what_is_dead(server, pool))
+            log.info("%s: shutting down", watch.until_stop(_hang_up).name)
         finally:
             meter.close()
-            _stop(config, server, pool)
+            _stop(config, listening, server, pool)
             record.close()
 
 
@@ -46,7 +57,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
-        notify(ready=True, status="serving")
+        notify(ready=True)
         meter.begin(pool.repack_work())
 
     pool = Pool(config, planner(config, record.measured, record.planned_on), record)
@@ -68,17 +79,59 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     return pool
 
 
-def _stop(config: Config, server: Server, pool: Pool | None) -> None:
-    """Refuse new work (503) while what runs ends, within one deadline; then stop the runners."""
-    notify(stopping=True, status="draining")
-    deadline = time.monotonic() + config.server.drain_timeout
+def _news(config: Config, pool: Pool) -> Callable[[], News]:
+    """What to tell systemd. What it returns raises when the start has failed."""
+    briefing = Briefing()
+    # a runner that hangs is replaced after hang_timeout, and that may take its time as well
+    longer_s = config.loading.hang_timeout + config.loading.restart_backoff_max + _STOP_S
+
+    def news() -> News:
+        statuses = pool.statuses()
+        starting = pool.is_starting
+        if starting and (why := failure(statuses)) is not None:
+            raise why
+        extend_s = longer_s if starting and gets_on(statuses) else None
+        return News(briefing.line(statuses), starting=starting, extend_timeout_s=extend_s)
+
+    return news
+
+
+def _what_is_dead(server: Server, pool: Pool) -> Callable[[], str | None]:
+    def what_is_dead() -> str | None:
+        if not pool.is_supervised:
+            return "a runner's supervisor has stopped"
+        return None if server.answers(_ANSWER_S) else f"HTTP has not answered within {_ANSWER_S:g} s"
+
+    return what_is_dead
+
+
+def _hang_up() -> None:
+    log.warning("SIGHUP: this version cannot reload its configuration; restart edged to apply changes")
+
+
+def _stop(config: Config, listening: Listening, server: Server, pool: Pool | None) -> None:
+    """Let what runs end within one deadline, then stop the runners.
+
+    New connections wait in systemd's socket for the next edged, if it has one; else they are refused (503).
+    """
+    drain_s = config.server.drain_timeout
+    notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
+    deadline = time.monotonic() + drain_s
     if pool is not None:
+        pool.draining = not listening.activated
+        server.retire(keep_accepting=not listening.activated)
+        server.drain(drain_s, _tell_draining)
         pool.draining = True
-        server.drain(config.server.drain_timeout)
     server.close(max(0.0, deadline - time.monotonic()))
+    notify(status="stopping the models' runners")
     if pool is not None:
         pool.close()
     log.info("stopped")
+
+
+def _tell_draining(n_requests: int) -> None:
+    what = "1 request" if n_requests == 1 else f"{n_requests} requests"
+    notify(status=f"draining {what}", watchdog=True)
 
 
 def _limits(config: Config) -> Limits:

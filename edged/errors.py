@@ -69,5 +69,11 @@ class Unavailable(EdgedError):
         self.retry_after_s = retry_after_s
 
 
+class NoModelLoaded(EdgedError):
+    """No model could be loaded at start, and a restart would not change that."""
+
+    exit_code = 4
+
+
 class RunnerFailed(EdgedError):
     """A runner died or broke its contract while it worked on a request."""

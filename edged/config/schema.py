@@ -128,6 +128,13 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load_timeout: Annotated[Seconds, _time(1), _doc("A load that takes longer than this has failed.")] = (
         Seconds(900)
     )
+    hang_timeout: Annotated[
+        Seconds,
+        _time(1),
+        _doc(
+            "A model's process that shows no sign of life for so long is replaced; no step takes that long."
+        ),
+    ] = Seconds(60)
     restart_backoff: Annotated[
         Seconds, _time(0.01), _doc("Wait before a crashed model is loaded again; doubles each time.")
     ] = Seconds(1)

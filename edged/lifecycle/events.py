@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 
 import msgspec
 
@@ -23,6 +24,8 @@ class Board:
         self.changed = threading.Condition()
         self.clock = LoadClock()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.ended_by: Cause = "crash"  # the last runner that failed
+        self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
             state="unloaded",
@@ -38,6 +41,16 @@ class Board:
         """Whether the model is to be unloaded, whatever its runner is doing."""
         return self.status.state == "unloading"
 
+    def begin(self) -> None:
+        """A load begins."""
+        self.load_failed = False
+        self.clock = LoadClock()
+        self.moved_s = None
+        self.set(
+            state="loading", reason=None, bytes_done=0, prefetch_done=False,
+            measured_ready_s=None, measured_first_answer_s=None,
+        )  # fmt: skip
+
     def set(self, **changes: object) -> None:
         """Change fields of the status."""
         self.status = msgspec.structs.replace(self.status, **changes)
@@ -45,9 +58,10 @@ class Board:
     def now(self) -> ModelStatus:
         """What can be said now."""
         with self.changed:
-            return msgspec.structs.replace(
-                self.status, remaining_s=remaining_s(self.status, self.clock.elapsed_s)
-            )
+            left_s = remaining_s(self.status, self.clock.elapsed_s)
+            moved_s = self.moved_s if self.status.pid is not None else None
+            silent_s = 0.0 if moved_s is None else time.monotonic() - moved_s
+            return msgspec.structs.replace(self.status, remaining_s=left_s, silent_s=silent_s)
 
 
 class Events:
@@ -123,7 +137,7 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
+                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
                 measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()

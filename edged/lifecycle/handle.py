@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import msgspec
 
@@ -15,14 +16,14 @@ from edged.errors import ModelFileError, RunnerFailed, Unavailable
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
-from edged.lifecycle.status import Cause, LoadClock, ModelStatus, why_ended, why_not_ready
+from edged.lifecycle.status import Cause, GivenUp, ModelStatus, why_ended, why_not_ready
 from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, start_frame
+from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
-_CRASHES_WORTH_WAITING_FOR = 3
 _STOP_S = 5.0  # for a runner to end what it computes and give its memory back
 
 
@@ -52,6 +53,7 @@ class RunnerHandle:
         self._closed = False
         self._supervisor: threading.Thread | None = None
         self._process: RunnerProcess | None = None
+        self._vigil: Vigil | None = None
         self._in_flight = InFlight()
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
@@ -126,21 +128,26 @@ class RunnerHandle:
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
         with self._awaited.by_one_more():
             while not self._is_ready():
-                if self._board.status.state == "failed" and not self._worth_waiting():
-                    raise Unavailable(
-                        why_not_ready(self._board.status), max(1.0, self._retry_at_s - time.monotonic())
-                    )
+                if self._board.status.state == "failed" and self._given_up():
+                    self._refuse(self._retry_at_s - time.monotonic())
                 if self._supervisor is None:
                     self.load(cause)
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    raise Unavailable(
-                        why_not_ready(self._board.status), max(1.0, self.status().remaining_s or 1.0)
-                    )
+                    self._refuse(self.status().remaining_s or 1.0)
+
+    def _refuse(self, retry_after_s: float) -> NoReturn:
+        raise Unavailable(why_not_ready(self._board.status), max(1.0, retry_after_s))
 
     def status(self) -> ModelStatus:
         """What can be said now."""
         return self._board.now()
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether whoever has to look after the runner does."""
+        supervisor, vigil = self._supervisor, self._vigil
+        return (supervisor is None or supervisor.is_alive()) and (vigil is None or vigil.is_kept)
 
     # ---- requests ----
 
@@ -176,7 +183,7 @@ class RunnerHandle:
         with self._changed:
             process = self._process
             if process is None or self._board.status.state != "ready":
-                raise Unavailable(why_not_ready(self._board.status), 1.0)
+                self._refuse(1.0)
             if self._board.status.measured_first_answer_s is None and not self._in_flight:
                 self._board.clock.asked()
             pending = self._in_flight.begin(n_answers)
@@ -200,7 +207,7 @@ class RunnerHandle:
     def _supervise(self, cause: Cause) -> None:
         while not self._board.unloading:
             self._fail(self._run_once(cause))
-            cause = "crash"
+            cause = self._board.ended_by
             with self._changed:
                 self._changed.wait_for(self._may_retry, max(0.0, self._retry_at_s - time.monotonic()))
         with self._changed:
@@ -229,6 +236,7 @@ class RunnerHandle:
             self._board.load_failed = True
             reason = str(error)
         except (protocol.ProtocolError, RunnerFailed, OSError) as error:
+            self._board.ended_by = "hung" if isinstance(error, Hung) else "crash"
             reason = str(error)
         except Exception as error:  # whatever it was: without its supervisor the model would load for ever
             log.exception("%s: the supervisor failed", self.plan.model)
@@ -240,12 +248,7 @@ class RunnerHandle:
         with self._changed:
             if self._board.unloading:
                 return False
-            self._board.load_failed = False
-            self._board.clock = LoadClock()
-            self._board.set(
-                state="loading", reason=None, bytes_done=0, prefetch_done=False,
-                measured_ready_s=None, measured_first_answer_s=None,
-            )  # fmt: skip
+            self._board.begin()
             return True
 
     def _spawn(self) -> RunnerProcess:
@@ -260,13 +263,15 @@ class RunnerHandle:
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
         process.send(start_frame(self.plan, self._supervision))
-        for event in process.events(self._patience_s):
+        limits = self._supervision
+        self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
+        for event in process.events(vigil.patience_s):
             self._events.apply(event, cause)
 
     def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
         """End the process and its requests; returns why, by exit code where there is no `reason` already."""
         with self._changed:
-            self._process = None
+            self._process = self._vigil = None
             ended_while = self._board.status.state
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
@@ -284,15 +289,6 @@ class RunnerHandle:
         self._in_flight.abandon(f"{self.plan.model}: {what_now}")
         return said or ""
 
-    def _patience_s(self) -> float | None:
-        if self._board.status.state != "loading":
-            return None
-        most_s = self._supervision.load_timeout_s
-        left_s = most_s - self._board.clock.elapsed_s
-        if left_s <= 0:
-            raise RunnerFailed(f"the load took longer than loading.load_timeout ({most_s:g} s)")
-        return left_s
-
     def _fail(self, reason: str) -> None:
         with self._changed:
             if self._board.unloading:
@@ -300,10 +296,11 @@ class RunnerHandle:
             backoff_s = self._backoff.after(self._board.clock.served_s, load_failed=self._board.load_failed)
             self._retry_at_s = time.monotonic() + backoff_s
             self._board.set(
-                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1
-            )
+                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1,
+                given_up=self._given_up(),
+            )  # fmt: skip
             self._changed.notify_all()
         self._observer.failed(self.plan, reason)
 
-    def _worth_waiting(self) -> bool:
-        return not self._board.load_failed and self._backoff.crashes < _CRASHES_WORTH_WAITING_FOR
+    def _given_up(self) -> GivenUp | None:
+        return self._backoff.given_up(load_failed=self._board.load_failed)

@@ -15,6 +15,7 @@ from edged.lifecycle.planner import Planned
 from edged.lifecycle.prefixes import prefix_folder
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
+from edged.lifecycle.start import awaited, failure
 from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision
 from edged.policy.types import LoadPlan
@@ -39,6 +40,8 @@ class Pool:
         self._replanning = threading.Lock()
         self._handles: dict[str, RunnerHandle] = {}
         self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
+        self._refused: set[str] = set()  # models whose problem is memory
+        self._announcing = threading.Lock()
         self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
@@ -74,13 +77,21 @@ class Pool:
             handle.load("boot")
 
     def when_started(self, announce: Callable[[], None]) -> None:
-        """Call `announce` once, when every model that is loaded at start answers."""
+        """Call `announce` once, when every model that is loaded at start answers, or has been given up
+        while another is there.
+        """
         self._when_started = announce
         self._announce_if_started()
 
-    def waiting_for(self) -> tuple[ModelStatus, ...]:
-        """The models to be loaded at start that do not answer yet (or never will: see their reason)."""
-        return tuple(status for status in self.statuses() if status.load_at_start and status.state != "ready")
+    @property
+    def is_starting(self) -> bool:
+        """Whether the start goes on, or has failed."""
+        return self._when_started is not None
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether every runner is looked after."""
+        return all(handle.is_supervised for handle in list(self._handles.values()))
 
     def repack_work(self) -> Work:
         """What to measure of repacking when nothing else happens."""
@@ -119,6 +130,7 @@ class Pool:
             strategy="refused",
             load_at_start=settings.preload,
             reason=self._problems[model],
+            given_up="memory" if model in self._refused else "file",
         )
 
     def ensure_ready(self, model: str, wait_s: float) -> RunnerHandle:
@@ -208,18 +220,26 @@ class Pool:
         self._observer.reads(plan, reads)
 
     def failed(self, plan: LoadPlan, reason: str) -> None:
-        """Pass it on."""
+        """Pass it on; nobody need wait any longer for a model that has been given up."""
         self._observer.failed(plan, reason)
+        self._announce_if_started()
 
     def _announce_if_started(self) -> None:
-        if self._when_started is not None and not self.waiting_for():
+        if self._when_started is None:
+            return
+        statuses = self.statuses()
+        if awaited(statuses) or failure(statuses) is not None:
+            return
+        with self._announcing:  # several supervisors may come here at once
             announce, self._when_started = self._when_started, None
+        if announce is not None:
             announce()
 
     def _adopt(self, model: str, planned: Planned) -> None:
         plan = next((plan for plan in planned.plans if plan.model == model), None)
         if plan is None or plan.strategy == "refused":
             self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
+            (self._refused.add if plan else self._refused.discard)(model)
             return
         self._handles[model] = RunnerHandle(
             plan, self._supervision(model), self, check_file, self._spares.take
@@ -236,6 +256,7 @@ class Pool:
         loading, settings = self._config.loading, self._config.models[model]
         return Supervision(
             load_timeout_s=loading.load_timeout,
+            hang_timeout_s=loading.hang_timeout,
             backoff_s=loading.restart_backoff,
             backoff_max_s=loading.restart_backoff_max,
             max_queue_requests=settings.max_queue_requests,

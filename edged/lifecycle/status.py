@@ -7,7 +7,8 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash"]
+Cause = Literal["boot", "demand", "crash", "hung"]
+GivenUp = Literal["file", "memory", "crashes"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +24,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
+    given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
+    silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None
     n_ctx: int | None = None

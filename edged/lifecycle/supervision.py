@@ -7,16 +7,19 @@ from typing import Protocol
 import msgspec
 
 from edged.gguf.footprint import MAX_DRAFT_TOKENS
-from edged.lifecycle.status import Cause
+from edged.lifecycle.status import Cause, GivenUp
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
 from edged.runner.turns import expect
+
+_CRASHES_WORTH_WAITING_FOR = 3
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     """How runners are watched; from the `loading` section and each model's queue limits."""
 
     load_timeout_s: float
+    hang_timeout_s: float = 60.0
     backoff_s: float
     backoff_max_s: float
     max_queue_requests: int
@@ -52,6 +55,12 @@ class Backoff:
         if load_failed:
             return self._longest_s
         return min(self._longest_s, self._first_s * 2.0 ** min(self.crashes - 1, 16))
+
+    def given_up(self, *, load_failed: bool) -> GivenUp | None:
+        """Why nobody need wait for the model any more, though it is tried again."""
+        if load_failed:
+            return "file"
+        return "crashes" if self.crashes >= _CRASHES_WORTH_WAITING_FOR else None
 
     def reset(self) -> None:
         """Forget earlier failures."""

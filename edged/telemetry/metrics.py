@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-Cause = Literal["boot", "demand", "evicted", "crash"]
+Cause = Literal["boot", "demand", "evicted", "crash", "hung"]
 Phase = Literal["mapped", "ready", "first_token"]
 Foreseen = Literal["ready", "first_answer"]
 

@@ -60,10 +60,15 @@ class Engine(Generic[Job]):
         abort_flag: ctypes.c_int,
         send: Send,
         first_wait: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`first_wait` returns when there is something to compute with; jobs are kept meanwhile."""
+        """`first_wait` returns when there is something to compute with; jobs are kept meanwhile.
+
+        `beat` is called at every turn.
+        """
         self._worker = worker
         self._first_wait = first_wait
+        self._beat = beat
         self._abort_flag = abort_flag
         self._send = send
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -115,6 +120,10 @@ class Engine(Generic[Job]):
         """Run a batch for its own sake and say `Warmed`."""
         self._commands.put(lambda: self._warm(request))
 
+    def ping(self) -> None:
+        """Take a turn, and so show life, though there may be nothing to do."""
+        self._commands.put(lambda: None)
+
     def stop(self) -> None:
         """Interrupt what is computed, and return when the thread has ended."""
         with self._interrupt:
@@ -127,6 +136,7 @@ class Engine(Generic[Job]):
         try:
             self._first_wait()
             while not self._stopping:
+                self._beat()
                 self._take_commands()
                 if not self._stopping and not self._worker.idle:
                     self._step()
