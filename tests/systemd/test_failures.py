@@ -44,7 +44,7 @@ def test_a_killed_daemon_is_replaced_by_systemd_and_its_runners_with_it(service:
 def test_a_hung_runner_is_replaced_by_the_daemon(service: Service, lap: Lap) -> None:
     service.configure(lambda config: config["loading"].update(hang_timeout="2s"))
     service.systemctl("restart", "edged")
-    daemon, victim = service.daemon, service.runner("smollm2")
+    daemon, victim, after = service.daemon, service.runner("smollm2"), service.cursor()
     with lap("SIGSTOP of a runner until its model answers (hang_timeout: 2s)"):
         hang(victim)
         service.wait_model("smollm2", lambda model: model["restarts"] > 0 and model["state"] == "ready")
@@ -52,6 +52,7 @@ def test_a_hung_runner_is_replaced_by_the_daemon(service: Service, lap: Lap) -> 
     assert not victim.is_running()
     assert service.daemon == daemon
     assert int(service.show("NRestarts")) == 0, "the daemon was alive, and systemd heard so"
+    assert "runner_hung" in {entry.get("EVENT") for entry in service.journal(after)}
 
 
 def test_a_hung_daemon_is_replaced_by_systemd(service: Service, lap: Lap) -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from edged.service.events import MESSAGE_IDS
+
 from tests.systemd.service import Service, kill
 
 _SECRET = "xylophonequartz"
@@ -12,30 +14,34 @@ def _own(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [entry for entry in entries if entry.get("_TRANSPORT") == "journal" and "LOGGER" in entry]
 
 
-def test_events_can_be_searched_for_by_their_fields(service: Service) -> None:
-    after = service.cursor()
-    service.systemctl("restart", "edged")
-    victim = service.runner("smollm2")
-    kill(victim)
-    service.wait_model("smollm2", lambda model: model["restarts"] > 0 and model["state"] == "ready")
-    own = _own(service.journal(after))
-    assert {entry["MODEL"] for entry in own if "MODEL" in entry} == {"minilm", "smollm2"}
-    loaded = [entry for entry in own if "STRATEGY" in entry and "DURATION_MS" in entry]
-    assert loaded
-    assert all(int(entry["DURATION_MS"]) > 0 for entry in loaded)
-    assert any("EVENT" in entry for entry in own)
-
-
-def test_an_event_in_the_catalog_is_explained(service: Service) -> None:
+def _restart_with_a_crash(service: Service) -> list[dict[str, Any]]:
+    """What edged writes when it is restarted and a runner is killed."""
     after = service.cursor()
     service.systemctl("restart", "edged")
     kill(service.runner("smollm2"))
     service.wait_model("smollm2", lambda model: model["restarts"] > 0 and model["state"] == "ready")
-    ids = {entry["MESSAGE_ID"] for entry in _own(service.journal(after)) if "MESSAGE_ID" in entry}
-    assert ids
-    for each in ids:
-        explained = service.machine.run("journalctl", "--dump-catalog", each).stdout
-        assert "Subject:" in explained
+    return _own(service.journal(after))
+
+
+def test_events_can_be_searched_for_by_their_fields(service: Service) -> None:
+    entries = _restart_with_a_crash(service)
+    told = [entry["EVENT"] for entry in entries if "EVENT" in entry]
+    expected = ["draining", "stopped", "started", "ready", "runner_crashed", "runner_restarted"]
+    assert [event for event in told if event in expected] == expected
+    loaded = {entry["MODEL"]: entry for entry in entries if entry.get("EVENT") == "model_ready"}
+    assert loaded.keys() == {"minilm", "smollm2"}
+    for entry in loaded.values():
+        assert entry["STRATEGY"]
+        assert int(entry["DURATION_MS"]) > 0
+
+
+def test_the_catalog_explains_every_event(service: Service) -> None:
+    entries = [entry for entry in _restart_with_a_crash(service) if "EVENT" in entry]
+    assert entries
+    for entry in entries:
+        assert entry["MESSAGE_ID"] == MESSAGE_IDS[entry["EVENT"]]
+    explained = service.machine.run("journalctl", "--dump-catalog", *MESSAGE_IDS.values()).stdout
+    assert explained.count("Subject:") == len(MESSAGE_IDS)
 
 
 def test_a_request_that_failed_can_be_found_by_its_id(service: Service) -> None:

@@ -26,7 +26,7 @@ def test_a_changed_model_is_replaced_without_losing_a_request_of_the_other(
     service: Service, lap: Lap
 ) -> None:
     other = service.runner("minilm")
-    service.configure(lambda config: config["models"]["smollm2"].update(n_ctx=1024))
+    service.machine.run("edged", "config", "set", "models.smollm2.n_ctx", "1024")
     with SteadyLoad(service, n_clients=2) as load:
         load.wait_more(20)
         with lap("systemctl reload that changes a model, under load on the other"):
