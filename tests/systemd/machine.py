@@ -28,6 +28,7 @@ PATIENCE_S = 60.0  # far longer than anything here takes, also on a busy machine
 _FOLDERS = "/var/tmp"  # on a disk: /tmp may be in RAM
 _SYSTEMD = Path("/lib/systemd/systemd")
 _TOOLS = {"systemd-nspawn": "systemd-container", "nsenter": "util-linux", "setpriv": "util-linux"}
+_ASKS_FOR_REBOOT = 133  # systemd-nspawn --keep-unit leaves it to its caller
 _PRIVATE_MOUNTS = ("unshare", "--mount", "--propagation", "private")
 # Join the groups, mount, become systemd-nspawn, whose state in /run must not meet this machine's.
 _JOIN_MOUNT_AND_EXEC = """
@@ -136,10 +137,12 @@ class Machine:
 
     def reboot(self) -> None:
         """`systemctl reboot`: another systemd comes up on the same files."""
-        before = self.leader
+        assert self._nspawn is not None, "the machine is not running"
         self.run("systemctl", "reboot", check=False)  # which may be ended by what it asks for
-        wait_until(lambda: self._leader() not in (None, before), lambda: f"no reboot:\n{self.log()}")
-        self._wait_booted()
+        code = self._nspawn.wait(PATIENCE_S)
+        assert code == _ASKS_FOR_REBOOT, f"no reboot, but exit code {code}:\n{self.log()}"
+        groups.remove(self._groups)
+        self.start()
 
     def _clear(self) -> None:
         try:
