@@ -47,7 +47,7 @@ All may be repeated: what is already there is used, and then no network is neede
 
 `service` and `upgrade` take --wheels DIR: install from the wheels in DIR, without a network. On a machine of the same
 kind that has one, after `./install.sh run`, this makes such a folder:
-    .venv/bin/python -m pip wheel --wheel-dir DIR . ~/.cache/edged/wheels/*/*.whl
+    .venv/bin/python -m pip wheel --use-pep517 --wheel-dir DIR . ~/.cache/edged/wheels/*/*.whl
     cp -r ~/.local/share/edged/models/. DIR
 
 The service: /opt/edged (versions), /etc/edged (configuration), /var/lib/edged (models and what edged learns).
