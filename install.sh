@@ -11,9 +11,9 @@ unset PYTHONHOME PYTHONPATH # they would mix another interpreter's packages into
 root=$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")
 user_cache=${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/edged
 readonly root user_cache
-venv=$root/.venv      # the environment that is built or used
+venv=$root/.venv  # the environment that is built or used
 log=$root/.install.log
-cache=$user_cache     # where llama.cpp is built and kept
+cache=$user_cache # where llama.cpp is built and kept
 readonly llama_version=0.3.36
 readonly cmake_args='-DGGML_NATIVE=ON -DLLAVA_BUILD=OFF -DLLAMA_BUILD_TOOLS=OFF -DLLAMA_BUILD_EXAMPLES=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_SERVER=OFF'
 
@@ -21,15 +21,15 @@ readonly home=/opt/edged state=/var/lib/edged config_dir=/etc/edged command=/usr
 readonly unit_dir=/etc/systemd/system catalog=/usr/local/lib/systemd/catalog/edged.catalog
 readonly ready_timeout_s=${READY_TIMEOUT_S:-300}
 
-patient=''  # names the step that must not be killed half-way (dpkg)
-building='' # fresh: .venv goes when the build fails; update: it stays, without its stamp
-scratch=''  # build directory of llama.cpp
-missing=()  # Debian packages that are not there
+patient=''   # names the step that must not be killed half-way (dpkg)
+building=''  # fresh: the environment goes when the build fails; update: it stays, without its stamp
+scratch=''   # build directory of llama.cpp
+missing=()   # Debian packages that are not there
 installed=() # those that were installed now
-as_root=()  # what to put before a command that needs root
-python=''   # the interpreter that the environment is made from
-unfit=()    # folders whose interpreters will not do
-wheels=''   # a folder to install from instead of the network
+as_root=()   # what to put before a command that needs root
+python=''    # the interpreter that the environment is made from
+unfit=()     # folders whose interpreters will not do
+wheels=''    # a folder to install from instead of the network
 
 usage() {
   cat <<'TEXT'
@@ -47,7 +47,7 @@ All may be repeated: what is already there is used, and then no network is neede
 
 `service` and `upgrade` take --wheels DIR: install from the wheels in DIR, without a network. On a machine of the same
 kind that has one, after `./install.sh run`, this makes such a folder:
-    .venv/bin/python -m pip wheel --wheel-dir DIR . ~/.cache/edged/wheels/*/*.whl
+    .venv/bin/python -m pip wheel --use-pep517 --wheel-dir DIR . ~/.cache/edged/wheels/*/*.whl
     cp -r ~/.local/share/edged/models/. DIR
 
 The service: /opt/edged (versions), /etc/edged (configuration), /var/lib/edged (models and what edged learns).
@@ -61,6 +61,7 @@ TEXT
 
 say() { printf '%s\n' "install.sh: $*" >&2; }
 die() { say "$@"; exit 1; }
+refuse() { say "$@"; usage >&2; exit 2; }
 
 child=''  # process group of the step that is running, for whoever interrupts it
 outcome=0 # exit code of the last step
@@ -720,14 +721,14 @@ parse_wheels() {
     0:) return ;;
     2:--wheels) wheels=$(readlink -m "$2") ;;
     1:--wheels=*) wheels=$(readlink -m "${1#*=}") ;;
-    *) say "unknown arguments: $*" && usage >&2 && exit 2 ;;
+    *) refuse "unknown arguments: $*" ;;
   esac
   compgen -G "$wheels/*.whl" >/dev/null || die "--wheels: there are no wheels in ${2:-${1#*=}}"
 }
 
 show_status() {
   local version unit
-  [[ $# == 0 ]] || { say "unknown arguments: $*" && usage >&2 && exit 2; }
+  [[ $# == 0 ]] || refuse "unknown arguments: $*"
   version=$(readlink "$home/current") || { echo "edged is not installed as a service"; exit 3; }
   echo "version   ${version##*/}$([[ $version == "$(readlink "$home/proven")" ]] || echo " (never was ready)")"
   [[ ! -e $home/previous ]] || echo "previous  $(basename "$(readlink "$home/previous")")"
@@ -748,7 +749,7 @@ show_status() {
 # uninstall [--purge]: all but configuration and models; with --purge, these as well.
 uninstall() {
   local what=$*
-  [[ -z $what || $what == --purge ]] || { say "unknown arguments: $what" && usage >&2 && exit 2; }
+  [[ -z $what || $what == --purge ]] || refuse "unknown arguments: $what"
   need_root removing "uninstall${what:+ $what}"
   lock_service
   systemctl --quiet disable --now edged.service edged.socket 2>/dev/null || true
@@ -815,7 +816,7 @@ main() {
     run) serve "$@" ;;
     test) check "$@" ;;
     -h | --help) usage ;;
-    *) say "unknown verb: $verb" && usage >&2 && exit 2 ;;
+    *) refuse "unknown verb: $verb" ;;
   esac
 }
 
