@@ -20,6 +20,7 @@ _NOT_CLONED = (
     ".hypothesis",
 )
 _AN_INSTALLATION_S = 240.0
+_HALF_WAY = "versions/*/lib/python*/site-packages/msgspec/__init__.py"
 _INTERRUPTED = "edged-interrupted"
 
 
@@ -68,9 +69,7 @@ class Installer:
             *(f"{_CLONE}/install.sh", "service", "--wheels", self.WHEELS),
         )
         opened = f"no environment was begun: {started.stderr}"
-        wait_until(
-            lambda: any((self.machine.root / "opt/edged").glob("**/msgspec/__init__.py")), lambda: opened
-        )
+        wait_until(lambda: any((self.machine.root / "opt/edged").glob(_HALF_WAY)), lambda: opened)
         self.machine.run("systemctl", "kill", "--signal=KILL", _INTERRUPTED)
         wait_until(lambda: self._state(_INTERRUPTED) != "active", lambda: "it survives kill -9")
 
