@@ -132,11 +132,23 @@ class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
     id: int
 
 
+class Limit(msgspec.Struct, frozen=True, tag="limit"):
+    """From now on, other limits than those of `Start`; what waits already goes on waiting."""
+
+    max_queue_tokens: int
+    max_queue_requests: int
+    step_s: Seconds
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Let the engine take a turn, and so beat (see `edged.runner.pulse`)."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop computing, give the memory back, exit 0."""
 
 
-ToRunner = Start | Generate | Embed | Cancel | Warmup | Shutdown
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Limit | Ping | Shutdown
 
 
 # ---- runner to daemon ----
@@ -179,9 +191,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 
 
 class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
-    """This request cannot be served: `invalid` as it is, the queue is `full`, its deadline passed there
-    (`late`), or computing `failed`.
-    """
+    """Not served: `invalid` as it is, the queue `full`, its deadline passed (`late`), or it `failed`."""
 
     id: int
     kind: Literal["invalid", "full", "late", "failed"]
@@ -234,9 +244,7 @@ class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
     def __post_init__(self) -> None:
         """A row for each input, or it is no frame of this contract."""
         if len(self.vectors) != 4 * self.n_embd * len(self.n_tokens) or not self.vectors:
-            raise ValueError(
-                f"{len(self.vectors)} bytes are not {len(self.n_tokens)} vectors of {self.n_embd} numbers"
-            )
+            raise ValueError(f"{len(self.vectors)} bytes, for {len(self.n_tokens)} x {self.n_embd} numbers")
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
@@ -247,7 +255,7 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
 
 
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
-    """The engine's state, sent when it changes, at most a few times a second; also its sign of life."""
+    """The engine's state, sent when it changes, at most a few times a second."""
 
     busy_slots: Count
     queued_requests: Count

@@ -25,10 +25,16 @@ class Model:
         self.handle = self.with_times()
 
     def with_times(
-        self, *, load_timeout_s: float = PATIENCE_S, backoff_s: float = 0.01, backoff_max_s: float = 0.02
+        self,
+        *,
+        load_timeout_s: float = PATIENCE_S,
+        hang_timeout_s: float = PATIENCE_S,
+        backoff_s: float = 0.01,
+        backoff_max_s: float = 0.02,
     ) -> RunnerHandle:
         supervision = Supervision(
             load_timeout_s=load_timeout_s,
+            hang_timeout_s=hang_timeout_s,
             backoff_s=backoff_s,
             backoff_max_s=backoff_max_s,
             max_queue_requests=4,
@@ -257,6 +263,50 @@ def test_an_unload_ends_a_back_off(model: Model) -> None:
     model.noted.next_failure()
     handle.unload()
     assert handle.status().state == "unloaded"
+
+
+def test_a_runner_that_hangs_is_replaced_and_its_requests_hear_it(model: Model) -> None:
+    model.with_times(hang_timeout_s=0.1)
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    process.next_sent(protocol.Ping)
+    assert model.noted.failures.empty()
+    process.hangs = True
+    assert "no sign of life for 0.1 s (loading.hang_timeout)" in model.noted.next_failure()
+    assert process.kills == 1
+    with pytest.raises(RunnerFailed, match="hangs"):
+        generation.poll(PATIENCE_S)
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    assert model.noted.next_cause() == "boot"
+    assert model.noted.next_cause() == "hung"
+    model.unload(again)
+
+
+def test_a_load_that_hangs_is_tried_again_and_given_up_after_three(model: Model) -> None:
+    model.with_times(hang_timeout_s=0.1)
+    model.handle.load("boot")
+    for attempt in range(3):
+        assert model.handle.status().given_up is None, attempt
+        process = model.runners.next()
+        process.hangs = True
+        assert "while it was loading" in model.noted.next_failure()
+    assert eventually(lambda: model.handle.status().given_up == "crashes")
+    process = model.runners.next()
+    process.say(READY)
+    assert eventually(lambda: model.handle.status().state == "ready")
+    assert model.handle.status().given_up is None
+    model.unload(process)
+
+
+def test_how_long_a_runner_has_been_silent_is_shown(model: Model) -> None:
+    process = model.loaded()
+    assert model.handle.is_supervised
+    assert model.handle.status().silent_s < PATIENCE_S
+    model.unload(process)
+    assert model.handle.status().silent_s == 0.0
+    assert model.handle.is_supervised
 
 
 def test_requests_hear_that_their_model_was_unloaded(model: Model) -> None:
