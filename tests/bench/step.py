@@ -22,10 +22,12 @@ from typing import Any
 from edged.config.paths import model_dir
 from edged.config.schema import Config
 from edged.runner import model as runner_model
+from edged.runner import pulse
 from edged.runner.loading import Prefetch
 from edged.runner.main import Loaded, load
 from edged.runner.outbox import Outbox
 from edged.runner.protocol import Generate, Sampling, Start
+from edged.runner.pulse import Pulse
 from edged.runner.turns import Turns
 from tests.bench.models import BenchModel, installed
 from tests.bench.report import print_table
@@ -94,7 +96,8 @@ def loaded_model(model: BenchModel, threads: int, outbox: Outbox) -> Iterator[Lo
         n_seq_max=_SLOTS, n_batch=512, n_ubatch=512, type_k="f16", type_v="f16", n_threads=threads,
         prefetch=(), random_access=(), mlock_bytes=0, max_queue_tokens=8192, max_queue_requests=_SLOTS,
     )  # fmt: skip
-    loaded = load(start, Prefetch(start.path, (), outbox.send, Turns(None, 0)), outbox)
+    prefetch = Prefetch(start.path, (), outbox.send, Turns(None, 0))
+    loaded = load(start, prefetch, outbox, Pulse(pulse.create()))
     try:
         yield loaded
     finally:
