@@ -64,12 +64,17 @@ class Installer:
 
     def install_interrupted(self) -> None:
         """The same, ended half-way as by a power cut: nothing of it survives to clean up."""
-        started = self.machine.run(
+        self.machine.run(
             *("systemd-run", f"--unit={_INTERRUPTED}", "--collect", "--setenv=HOME=/root"),
             *(f"{_CLONE}/install.sh", "service", "--wheels", self.WHEELS),
         )
-        opened = f"no environment was begun: {started.stderr}"
-        wait_until(lambda: any((self.machine.root / "opt/edged").glob(_HALF_WAY)), lambda: opened)
+        run = self.machine.run
+        wait_until(
+            lambda: any((self.machine.root / "opt/edged").glob(_HALF_WAY)),
+            lambda: (
+                f"it does not come half-way:\n{run('journalctl', '-u', _INTERRUPTED, '--no-pager').stdout}"
+            ),
+        )
         self.machine.run("systemctl", "kill", "--signal=KILL", _INTERRUPTED)
         wait_until(lambda: self._state(_INTERRUPTED) != "active", lambda: "it survives kill -9")
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,9 +18,8 @@ def make_wheels(repository: Path) -> Path:
     """A folder with the wheels of everything that edged and its own build need, llama.cpp included."""
     project = tomllib.loads((repository / "pyproject.toml").read_text())
     wanted = [*project["project"]["dependencies"], *project["build-system"]["requires"]]
-    wanted = [each for each in wanted if not each.startswith("llama-cpp-python")]
-    llama = _llama()
-    stamp = hashlib.sha256("\n".join([*wanted, sys.version, str(llama)]).encode()).hexdigest()[:16]
+    wanted = [each for each in wanted if not each.startswith("llama-cpp-python")] + [str(_llama())]
+    stamp = hashlib.sha256("\n".join([*wanted, sys.version]).encode()).hexdigest()[:16]
     folder = cache() / "tests" / f"wheels-{stamp}"
     if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -33,7 +31,6 @@ def make_wheels(repository: Path) -> Path:
                 text=True,
             )
             assert made.returncode == 0, made.stderr
-            shutil.copy(llama, built)
             built.rename(folder)
     return folder
 

@@ -49,7 +49,7 @@ def held() -> Iterator[socket.socket]:
 
 
 def ask(sock: socket.socket, path: str = "/") -> bytes:
-    connection = http.client.HTTPConnection(*sock.getsockname(), timeout=PATIENCE_S)
+    connection = http.client.HTTPConnection("127.0.0.1", sock.getsockname()[1], timeout=PATIENCE_S)
     try:
         connection.request("GET", path)
         return connection.getresponse().read()
@@ -74,7 +74,7 @@ def test_restarts_under_load_lose_no_request(held: socket.socket) -> None:
 
     def client(number: int) -> None:
         keeps = number % 2 == 0
-        connection = http.client.HTTPConnection(*held.getsockname(), timeout=PATIENCE_S)
+        connection = http.client.HTTPConnection("127.0.0.1", held.getsockname()[1], timeout=PATIENCE_S)
         while not over.is_set():
             try:
                 connection.request("GET", f"/?0.0{number}")
@@ -129,7 +129,10 @@ def test_the_last_answer_on_a_kept_connection_says_so_and_a_silent_one_is_let_go
     service = Service(held)
     service.line()
     with ExitStack() as stack:
-        connections = [http.client.HTTPConnection(*held.getsockname(), timeout=PATIENCE_S) for _ in range(2)]
+        connections = [
+            http.client.HTTPConnection("127.0.0.1", held.getsockname()[1], timeout=PATIENCE_S)
+            for _ in range(2)
+        ]
         for connection in connections:
             stack.callback(connection.close)
             connection.request("GET", "/")
@@ -217,4 +220,4 @@ def test_several_sockets_are_refused(held: socket.socket) -> None:
 
 def test_without_systemd_the_port_is_bound(held: socket.socket) -> None:
     with pytest.raises(PortTaken):
-        listen(*held.getsockname(), {})
+        listen("127.0.0.1", held.getsockname()[1], {})
