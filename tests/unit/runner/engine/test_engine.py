@@ -75,14 +75,13 @@ def test_an_idle_engine_shows_life_when_it_is_asked_to() -> None:
 def test_an_engine_that_hangs_shows_none() -> None:
     beats = threading.Semaphore(0)
     stuck, free = threading.Event(), threading.Event()
-    worker = _Warming()
 
-    def hang(_request: int) -> None:
-        stuck.set()
-        free.wait(20)
+    class Hanging(_Warming):
+        def cancel(self, request: int) -> None:  # noqa: ARG002
+            stuck.set()
+            free.wait(20)
 
-    worker.cancel = hang  # type: ignore[method-assign]
-    engine = Engine[int](worker, ctypes.c_int(0), lambda _frame: None, beat=beats.release)
+    engine = Engine[int](Hanging(), ctypes.c_int(0), lambda _frame: None, beat=beats.release)
     engine.start()
     assert beats.acquire(timeout=20)
     engine.cancel(1)
