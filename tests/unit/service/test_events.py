@@ -1,0 +1,47 @@
+"""The table of events, the journal's catalog, and the code that names events, agree."""
+
+import ast
+import re
+from pathlib import Path
+
+import edged
+from edged.service.events import MESSAGE_IDS
+
+CATALOG = Path(__file__).parents[3] / "systemd" / "edged.catalog"
+FIELDS = {"MODEL", "STRATEGY", "DURATION_MS", "REQUEST_ID"}
+ENTRY = re.compile(r"^-- ([0-9a-f]{32})\n((?:[A-Z][A-Za-z-]+: .+\n)+)\n((?:(?!-- ).*\n?)+)", re.MULTILINE)
+
+
+def named_in_code() -> set[str]:
+    """Every event that some module names."""
+    found = set()
+    for path in Path(edged.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == "EVENT":
+                        found |= {
+                            each.value
+                            for each in ast.walk(value)
+                            if isinstance(each, ast.Constant) and isinstance(each.value, str)
+                        }
+    return found
+
+
+def test_message_ids_are_distinct_and_well_formed() -> None:
+    assert all(re.fullmatch("[0-9a-f]{32}", message_id) for message_id in MESSAGE_IDS.values())
+    assert len(set(MESSAGE_IDS.values())) == len(MESSAGE_IDS)
+
+
+def test_the_catalog_explains_every_event_and_no_other() -> None:
+    entries = ENTRY.findall(CATALOG.read_text())
+    assert [message_id for message_id, _, _ in entries] == list(MESSAGE_IDS.values())
+    for _, headers, text in entries:
+        assert "Subject: " in headers
+        assert "Defined-By: edged\n" in headers
+        assert text.strip()
+        assert set(re.findall("@([A-Z_]+)@", headers + text)) <= FIELDS
+
+
+def test_code_names_only_events_of_the_table() -> None:
+    assert named_in_code() <= set(MESSAGE_IDS)
