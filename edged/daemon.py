@@ -8,15 +8,18 @@ from edged.config.paths import state_dir
 from edged.config.schema import Config
 from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
-from edged.lifecycle.planner import planner
+from edged.lifecycle.planner import planner, replanner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.record import Record
+from edged.lifecycle.reload import Reload
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
 from edged.service.activation import Listening, listen
+from edged.service.control import Control
 from edged.service.journal import configure
 from edged.service.notify import notify
+from edged.service.reloading import Reloading
 from edged.service.server import Limits, Server
 from edged.service.signals import Signals
 from edged.service.watch import News, Watch
@@ -27,8 +30,8 @@ _ANSWER_S = 5.0  # for our own request, on a machine that is busy
 _STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
 
-def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+def run(config: Config, read: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `read` gives then.
 
     Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
     comes up.
@@ -41,15 +44,20 @@ def run(config: Config) -> None:
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
         notify(status="measuring this machine")
-        pool = None
+        pool = control = None
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
-            watch = Watch(signals, _news(config, pool), _what_is_dead(server, pool))
-            log.info("%s: shutting down", watch.until_stop(_hang_up).name)
+            reloading = _reloading(pool, server, record, read)
+            control = Control({"reload": reloading.run})
+            control.open()
+            watch = Watch(signals, _news(pool, reloading), _what_is_dead(server, pool))
+            log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
         finally:
+            if control is not None:
+                control.close()
             meter.close()
-            _stop(config, listening, server, pool)
+            _stop(pool.config if pool is not None else config, listening, server, pool)
             record.close()
 
 
@@ -71,7 +79,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         metrics = Metrics()
         metrics.watch(pool.statuses)
         record.count_with(metrics)
-        server.set_app(create_app(pool, config, metrics))
+        server.set_app(create_app(pool, metrics))
         pool.when_started(started)
     except BaseException:
         pool.close()
@@ -79,19 +87,32 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     return pool
 
 
-def _news(config: Config, pool: Pool) -> Callable[[], News]:
+def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Config]) -> Reloading:
+    """What applies a changed configuration; access and limits of requests follow the pool's."""
+
+    def settle(config: Config) -> None:
+        configure(config.logging.level, config.logging.format)
+        server.set_limits(_limits(config))
+
+    plan = replanner(record.measured, record.planned_on)
+    return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
+
+
+def _news(pool: Pool, reloading: Reloading) -> Callable[[], News]:
     """What to tell systemd. What it returns raises when the start has failed."""
     briefing = Briefing()
-    # a runner that hangs is replaced after hang_timeout, and that may take its time as well
-    longer_s = config.loading.hang_timeout + config.loading.restart_backoff_max + _STOP_S
 
     def news() -> News:
         statuses = pool.statuses()
         starting = pool.is_starting
         if starting and (why := failure(statuses)) is not None:
             raise why
-        extend_s = longer_s if starting and gets_on(statuses) else None
-        return News(briefing.line(statuses), starting=starting, extend_timeout_s=extend_s)
+        loading = pool.config.loading
+        # a runner that hangs is replaced after hang_timeout, and that may take its time as well
+        longer_s = loading.hang_timeout + loading.restart_backoff_max + _STOP_S
+        busy = reloading.running or (starting and gets_on(statuses))
+        line = "; ".join(filter(None, [briefing.line(statuses), reloading.outcome]))
+        return News(line, starting=starting, extend_timeout_s=longer_s if busy else None)
 
     return news
 
@@ -103,10 +124,6 @@ def _what_is_dead(server: Server, pool: Pool) -> Callable[[], str | None]:
         return None if server.answers(_ANSWER_S) else f"HTTP has not answered within {_ANSWER_S:g} s"
 
     return what_is_dead
-
-
-def _hang_up() -> None:
-    log.warning("SIGHUP: this version cannot reload its configuration; restart edged to apply changes")
 
 
 def _stop(config: Config, listening: Listening, server: Server, pool: Pool | None) -> None:

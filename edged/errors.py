@@ -69,6 +69,10 @@ class Unavailable(EdgedError):
         self.retry_after_s = retry_after_s
 
 
+class Replaced(Unavailable):
+    """A reload has replaced or removed the model in the meantime: ask for it again."""
+
+
 class NoModelLoaded(EdgedError):
     """No model could be loaded at start, and a restart would not change that."""
 

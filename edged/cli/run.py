@@ -25,7 +25,7 @@ def command(config_path: Path | None, host: str | None, port: int | None, overri
         config = load(config_path, changes)
         from edged.daemon import run
 
-        run(config)
+        run(config, lambda: load(config_path, changes))
     except EdgedError as error:
         cause = error.__cause__
         notify(status=str(error), errno=cause.errno if isinstance(cause, OSError) else None)

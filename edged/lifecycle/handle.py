@@ -12,12 +12,12 @@ from typing import NoReturn
 
 import msgspec
 
-from edged.errors import ModelFileError, RunnerFailed, Unavailable
+from edged.errors import ModelFileError, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
 from edged.lifecycle.status import Cause, GivenUp, ModelStatus, why_ended, why_not_ready
-from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, start_frame
+from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -40,7 +40,8 @@ class RunnerHandle:
     ) -> None:
         """`check_file` raises ModelFileError for a file that must not be loaded; called before each load.
 
-        `take_spare` gives a runner that has been started already, if there is one.
+        `take_spare`, called before each load, gives a runner that has been started already, if there is one;
+        it may wait until there is room.
         """
         self.plan = plan
         self._supervision = supervision
@@ -51,6 +52,7 @@ class RunnerHandle:
         self._changed = board.changed
         self._wanted = False
         self._closed = False
+        self._retired = False
         self._supervisor: threading.Thread | None = None
         self._process: RunnerProcess | None = None
         self._vigil: Vigil | None = None
@@ -65,9 +67,10 @@ class RunnerHandle:
     def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now.
 
-        Raises Unavailable after `close`.
+        Raises Unavailable after `close`, Replaced after `retire`.
         """
         with self._changed:
+            self._check_in_force()
             if self._closed:
                 raise Unavailable("edged is shutting down", 5.0)
             self._wanted = True
@@ -111,10 +114,35 @@ class RunnerHandle:
             self._awaited.close()
         self.unload()
 
+    def supervise(self, supervision: Supervision, *, at_start: bool) -> None:
+        """Go on by other limits, which a runner takes while it works; load at start or not from now on."""
+        with self._changed:
+            self._supervision = supervision
+            self._backoff.first_s, self._backoff.longest_s = supervision.backoff_s, supervision.backoff_max_s
+            if self.plan.load_at_start != at_start:
+                self.plan = msgspec.structs.replace(self.plan, load_at_start=at_start)
+                self._board.set(load_at_start=at_start)
+            process = self._process
+        if process is not None:
+            try:
+                process.send(limits_frame(supervision))
+            except RunnerFailed as error:
+                log.debug("%s: %s", self.plan.model, error)
+
+    def retire(self) -> None:
+        """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""
+        with self._changed:
+            self._retired = True
+            self._changed.notify_all()
+
+    def drain(self, deadline: float) -> bool:
+        """Return when everything it took is answered; False if `deadline` (monotonic) passes before."""
+        return self._in_flight.wait_until_none(deadline)
+
     def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:
         """Return when the model answers; loads it when it is not.
 
-        Raises Unavailable after `wait_s`, or at once when waiting would be in vain.
+        Raises Unavailable after `wait_s`, or at once when waiting would be in vain; Replaced after `retire`.
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
@@ -128,6 +156,7 @@ class RunnerHandle:
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
         with self._awaited.by_one_more():
             while not self._is_ready():
+                self._check_in_force()
                 if self._board.status.state == "failed" and self._given_up():
                     self._refuse(self._retry_at_s - time.monotonic())
                 if self._supervisor is None:
@@ -152,7 +181,7 @@ class RunnerHandle:
     # ---- requests ----
 
     def generate(self, request: protocol.Generate) -> Generation:
-        """Submit a generation. Raises Unavailable or RunnerFailed when no runner takes it."""
+        """Submit a generation. Raises Unavailable, Replaced or RunnerFailed when no runner takes it."""
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
         return Generation(pending, lambda: self._cancel(pending))
 
@@ -161,7 +190,7 @@ class RunnerHandle:
     ) -> protocol.Embeddings:
         """Embed and wait; `check`, called now and then, gives up by raising.
 
-        Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, and what `check` raises.
+        Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, Replaced, and what `check` raises.
         """
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         try:
@@ -181,6 +210,7 @@ class RunnerHandle:
         self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
     ) -> Pending:
         with self._changed:
+            self._check_in_force()
             process = self._process
             if process is None or self._board.status.state != "ready":
                 self._refuse(1.0)
@@ -201,6 +231,10 @@ class RunnerHandle:
                 process.send(protocol.Cancel(pending.request))
             except RunnerFailed as error:
                 log.debug("%s: nothing to cancel: %s", self.plan.model, error)
+
+    def _check_in_force(self) -> None:
+        if self._retired:
+            raise Replaced(f"model {self.plan.model} is being reloaded", 1.0)
 
     # ---- the supervisor thread ----
 
@@ -262,8 +296,8 @@ class RunnerHandle:
             self._board.set(pid=process.pid)
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
-        process.send(start_frame(self.plan, self._supervision))
-        limits = self._supervision
+            limits = self._supervision
+            process.send(start_frame(self.plan, limits))  # before what `supervise` sends
         self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
         for event in process.events(vigil.patience_s):
             self._events.apply(event, cause)

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 CountedCause = Cause | Literal["evicted"]
 
+_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what was cached is known
 _KEPT_UNTIL_COUNTED = 200
 _LAPS_AFTER_MAPPING = ("context_s", "prefetch_wait_s", "warmup_s")
 
@@ -195,7 +196,9 @@ class Record:
             storage = self._snapshot.storage_of(plan.path) if self._snapshot else None
             if file is None or file.size_bytes is None:
                 return  # replaced or removed since: what was measured cannot be told of which file
-            cold_share = None if file.cached_share is None or cause != "boot" else 1 - file.cached_share
+            cold_share = (
+                None if file.cached_share is None or cause not in _JUST_PLANNED else 1 - file.cached_share
+            )
             wanted_bytes = sum(piece.length for piece in plan.prefetch)
             measurement = Measurement(
                 size_bytes=file.size_bytes,

@@ -7,7 +7,7 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash", "hung"]
+Cause = Literal["boot", "demand", "crash", "hung", "reload"]
 GivenUp = Literal["file", "memory", "crashes"]
 
 

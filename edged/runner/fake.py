@@ -146,6 +146,8 @@ class FakeRunner:
             for frame in self._arrived(wait_s):
                 if isinstance(frame, protocol.Shutdown):
                     return
+                if isinstance(frame, protocol.Limit):
+                    start = msgspec.structs.replace(start, max_queue_requests=frame.max_queue_requests)
                 self._take(frame, start, knobs)
             while self._waiting and len(self._running) < n_slots:
                 self._admit(self._waiting.popleft())

@@ -24,7 +24,7 @@ class Intake:
         """`max_answers` of one request find a place in slots and queue."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
-        self._max_answers = max_answers
+        self.max_answers = max_answers
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
         if model.chat_template:
@@ -49,9 +49,9 @@ class Intake:
                 " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
                 param,
             )
-        if not 1 <= request.n <= self._max_answers:
+        if not 1 <= request.n <= self.max_answers:
             raise InvalidRequest(
-                f"n: {request.n} answers are too many; slots and queue hold {self._max_answers}",
+                f"n: {request.n} answers are too many; slots and queue hold {self.max_answers}",
                 "n",
             )
         if request.sampling.grammar is not None:

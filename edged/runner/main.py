@@ -185,6 +185,9 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
             case protocol.Warmup():  # in a thread: requests and cancels must not wait for the whole file
                 warming = (frame.id, start, loaded, outbox)
                 threading.Thread(target=_warm_again, args=warming, name="warmup", daemon=True).start()
+            case protocol.Limit():
+                loaded.engine.limit(frame)
+                loaded.intake.max_answers = start.n_seq_max + frame.max_queue_requests
             case protocol.Ping():
                 loaded.engine.ping()
             case protocol.Shutdown():

@@ -132,6 +132,14 @@ class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
     id: int
 
 
+class Limit(msgspec.Struct, frozen=True, tag="limit"):
+    """From now on, other limits than those of `Start`; what waits already goes on waiting."""
+
+    max_queue_tokens: int
+    max_queue_requests: int
+    step_s: Seconds
+
+
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
     """Let the engine take a turn, and so beat (see `edged.runner.pulse`)."""
 
@@ -140,7 +148,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop computing, give the memory back, exit 0."""
 
 
-ToRunner = Start | Generate | Embed | Cancel | Warmup | Ping | Shutdown
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Limit | Ping | Shutdown
 
 
 # ---- runner to daemon ----

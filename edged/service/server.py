@@ -84,7 +84,7 @@ class Server:
         self._hanging_up = False
         self._n_working = 0  # requests, when somebody last counted
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
-        self._sweep_s = min(1.0, limits.header_timeout_s / 4)
+        self._sweep_s = _sweep_s(limits)
         self._listener = _Listener(
             self._frontdoor,
             self._map,
@@ -110,6 +110,15 @@ class Server:
         """Answer /livez from now on, in threads of its own."""
         self._dispatcher.set_thread_count(self._limits.max_requests + RESERVE_THREADS)
         self._thread.start()
+
+    def set_limits(self, limits: Limits) -> None:
+        """Go on by other limits; what clients hold already, they keep."""
+        adjusted = self._listener.adj
+        adjusted.connection_limit = _connections_within_file_limit(limits.max_connections)
+        adjusted.max_request_body_size = adjusted.inbuf_overflow = limits.max_body_bytes + 1
+        self._limits = limits
+        self._sweep_s = _sweep_s(limits)
+        self._dispatcher.set_thread_count(limits.max_requests + RESERVE_THREADS)
 
     def set_app(self, app: Wsgi) -> None:
         """Serve `app` from now on, and what has waited for it."""
@@ -249,6 +258,10 @@ class Server:
         waiting.sort(key=lambda channel: channel.age_s(now_s), reverse=True)
         for channel in waiting[: max(1, len(self._map) // 16)]:
             channel.handle_close()
+
+
+def _sweep_s(limits: Limits) -> float:
+    return min(1.0, limits.header_timeout_s / 4)
 
 
 def _adjustments(sock: socket.socket, limits: Limits) -> Adjustments:

@@ -158,7 +158,7 @@ def start(
             idle_timeout_s=config.server.idle_timeout,
         ),
     )
-    server.set_app(create_app(pool, config, metrics))
+    server.set_app(create_app(pool, metrics))
     server.start()
     pool.start()
     if preload and wait:

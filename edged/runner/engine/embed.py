@@ -11,7 +11,7 @@ from edged.errors import ComputeFailed
 from edged.runner.engine.batch_size import BatchSize
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
-from edged.runner.protocol import Embeddings, Gauges, Rejected
+from edged.runner.protocol import Embeddings, Gauges, Limit, Rejected
 
 
 class Encoder(Protocol):
@@ -82,6 +82,10 @@ class EmbedWorker:
             self._send(Rejected(id=job.id, kind="full", message=message))
             return
         self._jobs.append(job)
+
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+        self._max_requests, self._max_tokens = limits.max_queue_requests, limits.max_queue_tokens
 
     def cancel(self, request: int) -> None:
         """Drop a job."""

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from edged.errors import ComputeFailed
-from edged.runner.protocol import FromRunner, Gauges, Rejected, Warmed
+from edged.runner.protocol import FromRunner, Gauges, Limit, Rejected, Warmed
 
 Job = TypeVar("Job", contravariant=True)
 EXIT_ENGINE_DIED = 70
@@ -40,6 +40,9 @@ class Worker(Protocol[Job]):
 
     def cancel(self, request: int) -> None:
         """Drop a request wherever it is; unknown ids are those that have just finished."""
+
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
 
     def step(self) -> None:
         """One batch: schedule, compute, send."""
@@ -94,6 +97,10 @@ class Engine(Generic[Job]):
                 self._cancelled.add(request)
                 self._abort_flag.value = self._computing <= self._cancelled
         self._commands.put(lambda: self._worker.cancel(request))
+
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+        self._commands.put(lambda: self._worker.limit(limits))
 
     def warm_up(self) -> None:
         """Run a batch before anything is served, and return when it is done. Raises ComputeFailed.

@@ -9,7 +9,7 @@ waits for more than its own length.
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edged.runner.engine.pace import Pace
@@ -130,6 +130,12 @@ class Scheduler:
         if queued + len(group) > self._limits.max_queue_requests or (queued > 0 and too_long):
             raise QueueFull(len(self.waiting), tokens)
         self.waiting.extend(group)
+
+    def limit(self, max_queue_requests: int, max_queue_tokens: int, step_s: float) -> None:
+        """Let so many wait from now on, and a step that also computes prompts take so long."""
+        waiting = {"max_queue_requests": max_queue_requests, "max_queue_tokens": max_queue_tokens}
+        self._limits = replace(self._limits, **waiting)
+        self._pace.step_s = step_s
 
     def drop_late(self, now_s: float) -> list[Sequence]:
         """Take those out of the queue whose deadline has passed: nobody waits for their answers any more."""

@@ -7,7 +7,7 @@ import pytest
 
 from edged.errors import ComputeFailed
 from edged.runner.engine.engine import Engine
-from edged.runner.protocol import FromRunner, Gauges
+from edged.runner.protocol import FromRunner, Gauges, Limit
 
 
 class _Warming:
@@ -30,6 +30,9 @@ class _Warming:
 
     def cancel(self, request: int) -> None:
         raise AssertionError(request)
+
+    def limit(self, limits: Limit) -> None:
+        raise AssertionError(limits)
 
     def step(self) -> None:
         raise AssertionError("there is nothing to compute")
