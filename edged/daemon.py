@@ -43,6 +43,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         server = Server(listening.sock, _limits(config))
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
+        log.info("listening on %s", server.url, extra={"EVENT": "started"})
         notify(status="measuring this machine")
         pool = control = None
         meter = GainMeter(record.repack_gain)
@@ -66,6 +67,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
 
     def started() -> None:
         notify(ready=True)
+        log.info("ready", extra={"EVENT": "ready"})
         meter.begin(pool.repack_work())
 
     pool = Pool(config, planner(config, record.measured, record.planned_on), record)
@@ -132,6 +134,7 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
     New connections wait in systemd's socket for the next edged, if it has one; else they are refused (503).
     """
     drain_s = config.server.drain_timeout
+    log.info("draining", extra={"EVENT": "draining"})
     notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
     deadline = time.monotonic() + drain_s
     if pool is not None:
@@ -143,7 +146,7 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
     notify(status="stopping the models' runners")
     if pool is not None:
         pool.close()
-    log.info("stopped")
+    log.info("stopped", extra={"EVENT": "stopped"})
 
 
 def _tell_draining(n_requests: int) -> None:

@@ -55,6 +55,15 @@ def held_bytes(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
     return held
 
 
+def oom_kills(proc: Path = Path("/proc")) -> int | None:
+    """How many processes the kernel has ended for their memory since boot; None where it does not say."""
+    for line in (text.read(proc / "vmstat") or "").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return text.integer(count)
+    return None
+
+
 def without(facts: MemoryFacts, held_bytes: int) -> MemoryFacts:
     """The facts as they would be if nobody held so many bytes."""
     available, used = facts.available_bytes, facts.cgroup_used_bytes

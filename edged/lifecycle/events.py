@@ -1,15 +1,25 @@
 """What a runner says, as its model's state and as answers to those who asked."""
 
 import logging
+import signal
 import threading
 import time
 
 import msgspec
 
 from edged.errors import EdgedError
+from edged.hw.memory import oom_kills
 from edged.lifecycle.process import Event
 from edged.lifecycle.requests import Answer, InFlight, error_of
-from edged.lifecycle.status import Cause, LoadClock, ModelStatus, remaining_s
+from edged.lifecycle.status import (
+    Cause,
+    Failure,
+    LoadClock,
+    ModelStatus,
+    State,
+    remaining_s,
+    why_ended,
+)
 from edged.lifecycle.supervision import Observer
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -25,6 +35,8 @@ class Board:
         self.clock = LoadClock()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
         self.ended_by: Cause = "crash"  # the last runner that failed
+        self.out_of_memory = False  # the kernel has ended it for its memory
+        self.oom_kills: int | None = None  # on this machine, when the load began
         self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
@@ -43,13 +55,31 @@ class Board:
 
     def begin(self) -> None:
         """A load begins."""
-        self.load_failed = False
+        self.load_failed = self.out_of_memory = False
+        self.ended_by = "crash"
+        self.oom_kills = oom_kills()
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
             state="loading", reason=None, bytes_done=0, prefetch_done=False,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
+
+    def ended(self, exit_code: int, ended_while: State) -> str:
+        """Why a runner has ended that nobody stopped."""
+        kills = oom_kills()
+        more = kills is not None and self.oom_kills is not None and kills > self.oom_kills
+        self.out_of_memory = more and exit_code == -signal.SIGKILL
+        return why_ended(exit_code, ended_while, for_memory=self.out_of_memory)
+
+    @property
+    def failure(self) -> Failure:
+        """What kind of end the last runner had."""
+        if self.load_failed:
+            return "file"
+        if self.out_of_memory:
+            return "memory"
+        return "hung" if self.ended_by == "hung" else "crash"
 
     def set(self, **changes: object) -> None:
         """Change fields of the status."""

@@ -16,7 +16,7 @@ from edged.errors import ModelFileError, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
-from edged.lifecycle.status import Cause, GivenUp, ModelStatus, why_ended, why_not_ready
+from edged.lifecycle.status import Cause, GivenUp, ModelStatus, why_not_ready
 from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.types import LoadPlan
@@ -232,6 +232,11 @@ class RunnerHandle:
             except RunnerFailed as error:
                 log.debug("%s: nothing to cancel: %s", self.plan.model, error)
 
+    @property
+    def _fields(self) -> dict[str, str]:
+        """What log records say about the model."""
+        return {"MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
+
     def _check_in_force(self) -> None:
         if self._retired:
             raise Replaced(f"model {self.plan.model} is being reloaded", 1.0)
@@ -249,7 +254,8 @@ class RunnerHandle:
             self._backoff.reset()
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
-            if self._wanted and not self._closed:  # asked for again in the meantime
+            log.info("%s: unloaded", self.plan.model, extra={"EVENT": "model_unloaded", **self._fields})
+            if self._wanted and not (self._closed or self._retired):  # asked for again in the meantime
                 self.load("demand")
 
     def _may_retry(self) -> bool:
@@ -298,6 +304,7 @@ class RunnerHandle:
                 return
             limits = self._supervision
             process.send(start_frame(self.plan, limits))  # before what `supervise` sends
+        log.info("%s: loading (%s)", *self._fields.values(), extra={"EVENT": "model_loading", **self._fields})
         self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
         for event in process.events(vigil.patience_s):
             self._events.apply(event, cause)
@@ -314,7 +321,7 @@ class RunnerHandle:
             if reason is not None:
                 process.kill()
             exit_code = process.close()
-            said = said or why_ended(exit_code, ended_while)
+            said = said or self._board.ended(exit_code, ended_while)
             with self._changed:
                 self._board.set(
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
@@ -334,7 +341,7 @@ class RunnerHandle:
                 given_up=self._given_up(),
             )  # fmt: skip
             self._changed.notify_all()
-        self._observer.failed(self.plan, reason)
+        self._observer.failed(self.plan, reason, self._board.failure)
 
     def _given_up(self) -> GivenUp | None:
         return self._backoff.given_up(load_failed=self._board.load_failed)

@@ -18,7 +18,7 @@ from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.served import Served, places
 from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
 from edged.lifecycle.start import awaited, failure
-from edged.lifecycle.status import Cause, ModelStatus
+from edged.lifecycle.status import Cause, Failure, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -252,9 +252,9 @@ class Pool:
         """Pass it on."""
         self._observer.reads(plan, reads)
 
-    def failed(self, plan: LoadPlan, reason: str) -> None:
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """Pass it on; nobody need wait any longer for a model that has been given up."""
-        self._observer.failed(plan, reason)
+        self._observer.failed(plan, reason, how)
         self._announce_if_started()
 
     def _announce_if_started(self) -> None:

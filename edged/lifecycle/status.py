@@ -9,6 +9,7 @@ import msgspec
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "crash", "hung", "reload"]
 GivenUp = Literal["file", "memory", "crashes"]
+Failure = Literal["file", "crash", "hung", "memory"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,8 +93,10 @@ def why_not_ready(status: ModelStatus) -> str:
     return f"model {status.model} is {status.state}{share}"
 
 
-def why_ended(exit_code: int, state: State) -> str:
+def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
     """How a runner's process ended, from its exit code (negative: by that signal)."""
+    if for_memory:
+        return f"the kernel ended the runner while {state}, because there was no memory left"
     if exit_code < 0:
         names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
         return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"

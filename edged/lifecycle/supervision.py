@@ -9,7 +9,7 @@ import msgspec
 from edged.config.schema import Config
 from edged.gguf.footprint import MAX_DRAFT_TOKENS
 from edged.lifecycle.prefixes import prefix_folder
-from edged.lifecycle.status import Cause, GivenUp
+from edged.lifecycle.status import Cause, Failure, GivenUp
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
 from edged.runner.turns import expect
@@ -134,7 +134,7 @@ class Observer(Protocol):
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
         """What a load and the first answer after it have read from storage."""
 
-    def failed(self, plan: LoadPlan, reason: str) -> None:
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died."""
 
 

@@ -127,8 +127,8 @@ def ask(command: str, environ: Mapping[str, str] = os.environ) -> Answer:
 
 
 def _asked(connection: socket.socket, command: str) -> Answer:
-    connection.sendall(command.encode() + b"\n")
     try:
+        connection.sendall(command.encode() + b"\n")
         return msgspec.json.decode(_until_closed(connection), type=Answer)
     except (OSError, msgspec.DecodeError) as error:
         raise EdgedError(f"edged ended before it had answered `{command}`; see its log") from error

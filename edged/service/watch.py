@@ -74,5 +74,9 @@ class Watch:
             notify(watchdog=True)
             self._next_beat_s = now_s + self._beat_every_s
         elif not self._complained:
-            log.error("%s; systemd is not told that edged is alive, and will restart it", dead)
+            log.error(
+                "%s; systemd is not told that edged is alive, and will restart it",
+                dead,
+                extra={"EVENT": "watchdog_missed"},
+            )
         self._complained = dead is not None

@@ -9,7 +9,7 @@ import pytest
 from edged.lifecycle import handle
 from edged.lifecycle.process import Event
 from edged.lifecycle.signs import Signs
-from edged.lifecycle.status import Cause
+from edged.lifecycle.status import Cause, Failure
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -120,7 +120,7 @@ class Noted:
 
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None: ...
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
-    def failed(self, plan: LoadPlan, reason: str) -> None:  # noqa: ARG002
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:  # noqa: ARG002
         self.failures.put(reason)
 
     def next_cause(self) -> Cause:

@@ -162,7 +162,7 @@ def test_a_lazy_load_without_the_lazy_map_is_told(record: Record, caplog: pytest
 
 
 def test_failures_are_counted_as_restarts(record: Record) -> None:
-    record.failed(a_plan(), "the runner was ended by SIGKILL while ready")
+    record.failed(a_plan(), "the runner was ended by SIGKILL while ready", "crash")
     assert counted(record)["edged_restarts_total", "smollm2"] == 1
 
 
