@@ -60,7 +60,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds, _time(1), _doc("How long one answer may take from request to last byte.")
     ] = Seconds(600)
     drain_timeout: Annotated[
-        Seconds, _time(0), _doc("On shutdown, how long running requests may take to finish.")
+        Seconds,
+        _time(0),
+        _doc("On shutdown, or before a changed model is reloaded, how long requests may take to finish."),
     ] = Seconds(20)
 
 

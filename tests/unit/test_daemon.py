@@ -8,6 +8,7 @@ from edged import daemon
 from edged.config.schema import Config
 from edged.errors import NoModelLoaded
 from edged.lifecycle.status import ModelStatus
+from edged.service.reloading import Reloading
 from edged.service.watch import News
 
 
@@ -15,6 +16,7 @@ class Pool:
     """Models in the states that a test sets."""
 
     is_starting = True
+    config = Config()
 
     def __init__(self) -> None:
         self.model = ModelStatus(
@@ -31,7 +33,7 @@ class Pool:
 
 def test_more_time_is_asked_for_while_a_load_gets_on_and_not_while_it_does_not() -> None:
     pool: Any = Pool()
-    news = daemon._news(Config(), pool)
+    news = daemon._news(pool, Reloading(lambda: "", lambda: True))
     first = news()
     assert first.starting
     # a hung runner is replaced within this time, and its successor begins
@@ -46,12 +48,24 @@ def test_more_time_is_asked_for_while_a_load_gets_on_and_not_while_it_does_not()
 
 def test_a_start_that_has_failed_ends_the_daemon_but_a_later_failure_does_not() -> None:
     pool: Any = Pool()
-    news = daemon._news(Config(), pool)
+    news = daemon._news(pool, Reloading(lambda: "", lambda: True))
     pool.becomes(state="failed", given_up="file", reason="smollm2.gguf is missing")
     with pytest.raises(NoModelLoaded, match=r"smollm2\.gguf is missing"):
         news()
     pool.is_starting = False
     assert news() == News("smollm2 failed: smollm2.gguf is missing")
+
+
+def test_a_reload_is_given_time_and_its_outcome_is_shown() -> None:
+    pool: Any = Pool()
+    pool.is_starting = False
+    pool.becomes(state="ready")
+    reloading = Reloading(lambda: "", lambda: False)
+    news = daemon._news(pool, reloading)
+    reloading.running = True
+    assert news().extend_timeout_s is not None
+    reloading.running, reloading.outcome = False, "reload failed at 12:03:04: edged.yaml: no such file"
+    assert news() == News("serving smollm2; reload failed at 12:03:04: edged.yaml: no such file")
 
 
 @pytest.mark.parametrize(("n_requests", "said"), [(1, "draining 1 request"), (3, "draining 3 requests")])
