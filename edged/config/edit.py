@@ -129,9 +129,8 @@ def _keys(root: tree.Mapping, path: str, value: str) -> list[str]:
     if len(keys) == 3 and keys[2] not in fields_of(Model) and value.lstrip().startswith("{"):
         return ["models", path.removeprefix("models.")]  # an id with a dot in it
     if len(keys) == 3 and keys[2] != "file":
-        raise ConfigError(
-            [f"{_no_such(['models'], keys[1], models)} To add it, set models.{keys[1]}.file first"]
-        )
+        why = _no_such(["models"], keys[1], models)
+        raise ConfigError([f"{why} (a new model begins with its file: set models.{keys[1]}.file)"])
     return keys
 
 

@@ -4,10 +4,11 @@ import logging
 import signal
 import threading
 import time
+from typing import NoReturn
 
 import msgspec
 
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
 from edged.lifecycle.process import Event
 from edged.lifecycle.requests import Answer, InFlight, error_of
@@ -19,6 +20,7 @@ from edged.lifecycle.status import (
     State,
     remaining_s,
     why_ended,
+    why_not_ready,
 )
 from edged.lifecycle.supervision import Observer
 from edged.policy.types import LoadPlan
@@ -80,6 +82,10 @@ class Board:
         if self.out_of_memory:
             return "memory"
         return "hung" if self.ended_by == "hung" else "crash"
+
+    def refuse(self, retry_after_s: float) -> NoReturn:
+        """Raises Unavailable with why the model does not answer."""
+        raise Unavailable(why_not_ready(self.status), max(1.0, retry_after_s))
 
     def set(self, **changes: object) -> None:
         """Change fields of the status."""

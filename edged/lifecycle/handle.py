@@ -8,15 +8,15 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import NoReturn
 
 import msgspec
 
-from edged.errors import ModelFileError, Replaced, RunnerFailed, Unavailable
+from edged.errors import ModelFileError, RunnerFailed, Unavailable
+from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.requests import Generation, InFlight, Pending
-from edged.lifecycle.status import Cause, GivenUp, ModelStatus, why_not_ready
+from edged.lifecycle.requests import Generation, InFlight
+from edged.lifecycle.status import Cause, GivenUp, ModelStatus
 from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.types import LoadPlan
@@ -52,11 +52,10 @@ class RunnerHandle:
         self._changed = board.changed
         self._wanted = False
         self._closed = False
-        self._retired = False
         self._supervisor: threading.Thread | None = None
-        self._process: RunnerProcess | None = None
         self._vigil: Vigil | None = None
         self._in_flight = InFlight()
+        self._desk = Desk(board, self._in_flight)
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -70,7 +69,7 @@ class RunnerHandle:
         Raises Unavailable after `close`, Replaced after `retire`.
         """
         with self._changed:
-            self._check_in_force()
+            self._desk.check_in_force()
             if self._closed:
                 raise Unavailable("edged is shutting down", 5.0)
             self._wanted = True
@@ -89,7 +88,7 @@ class RunnerHandle:
         """Stop the runner and return when its memory is free; requests in flight end with RunnerFailed."""
         with self._changed:
             self._wanted = False
-            supervisor, process, state = self._supervisor, self._process, self._board.status.state
+            supervisor, process, state = self._supervisor, self._desk.process, self._board.status.state
             if supervisor is None:
                 return
             self._board.set(state="unloading")
@@ -103,8 +102,8 @@ class RunnerHandle:
                 process.interrupt()  # a load does not read frames
         supervisor.join(_STOP_S)
         with self._changed:
-            if self._supervisor is supervisor and self._process is not None:
-                self._process.kill()  # it hangs
+            if self._supervisor is supervisor and self._desk.process is not None:
+                self._desk.process.kill()  # it hangs
         supervisor.join(_STOP_S)  # only the check of a large file takes longer, and no runner follows it
 
     def close(self) -> None:
@@ -122,7 +121,7 @@ class RunnerHandle:
             if self.plan.load_at_start != at_start:
                 self.plan = msgspec.structs.replace(self.plan, load_at_start=at_start)
                 self._board.set(load_at_start=at_start)
-            process = self._process
+            process = self._desk.process
         if process is not None:
             try:
                 process.send(limits_frame(supervision))
@@ -132,7 +131,7 @@ class RunnerHandle:
     def retire(self) -> None:
         """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""
         with self._changed:
-            self._retired = True
+            self._desk.retired = True
             self._changed.notify_all()
 
     def drain(self, deadline: float) -> bool:
@@ -156,17 +155,14 @@ class RunnerHandle:
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
         with self._awaited.by_one_more():
             while not self._is_ready():
-                self._check_in_force()
+                self._desk.check_in_force()
                 if self._board.status.state == "failed" and self._given_up():
-                    self._refuse(self._retry_at_s - time.monotonic())
+                    self._board.refuse(self._retry_at_s - time.monotonic())
                 if self._supervisor is None:
                     self.load(cause)
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    self._refuse(self.status().remaining_s or 1.0)
-
-    def _refuse(self, retry_after_s: float) -> NoReturn:
-        raise Unavailable(why_not_ready(self._board.status), max(1.0, retry_after_s))
+                    self._board.refuse(self.status().remaining_s or 1.0)
 
     def status(self) -> ModelStatus:
         """What can be said now."""
@@ -182,8 +178,7 @@ class RunnerHandle:
 
     def generate(self, request: protocol.Generate) -> Generation:
         """Submit a generation. Raises Unavailable, Replaced or RunnerFailed when no runner takes it."""
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
-        return Generation(pending, lambda: self._cancel(pending))
+        return self._desk.generate(request)
 
     def embed(
         self, request: protocol.Embed, deadline: float, check: Callable[[], None] = lambda: None
@@ -192,56 +187,18 @@ class RunnerHandle:
 
         Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, Replaced, and what `check` raises.
         """
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
-        try:
-            return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
-        finally:
-            self._cancel(pending)
+        return self._desk.embed(request, deadline, check)
 
     def warmup(self, deadline: float) -> float:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
-        pending = self._submit(protocol.Warmup)
-        try:
-            return pending.warmed(deadline).elapsed_s
-        finally:
-            self._cancel(pending)
+        return self._desk.warmup(deadline)
 
-    def _submit(
-        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
-    ) -> Pending:
-        with self._changed:
-            self._check_in_force()
-            process = self._process
-            if process is None or self._board.status.state != "ready":
-                self._refuse(1.0)
-            if self._board.status.measured_first_answer_s is None and not self._in_flight:
-                self._board.clock.asked()
-            pending = self._in_flight.begin(n_answers)
-        try:
-            process.send(make(pending.request))
-        except BaseException:
-            self._in_flight.forget(pending)
-            raise
-        return pending
-
-    def _cancel(self, pending: Pending) -> None:
-        process = self._process
-        if self._in_flight.forget(pending) and process is not None:
-            try:
-                process.send(protocol.Cancel(pending.request))
-            except RunnerFailed as error:
-                log.debug("%s: nothing to cancel: %s", self.plan.model, error)
+    # ---- the supervisor thread ----
 
     @property
     def _fields(self) -> dict[str, str]:
         """What log records say about the model."""
         return {"MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
-
-    def _check_in_force(self) -> None:
-        if self._retired:
-            raise Replaced(f"model {self.plan.model} is being reloaded", 1.0)
-
-    # ---- the supervisor thread ----
 
     def _supervise(self, cause: Cause) -> None:
         while not self._board.unloading:
@@ -255,7 +212,7 @@ class RunnerHandle:
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
             log.info("%s: unloaded", self.plan.model, extra={"EVENT": "model_unloaded", **self._fields})
-            if self._wanted and not (self._closed or self._retired):  # asked for again in the meantime
+            if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
                 self.load("demand")
 
     def _may_retry(self) -> bool:
@@ -298,7 +255,7 @@ class RunnerHandle:
     def _follow(self, process: RunnerProcess, cause: Cause) -> None:
         """Load and serve until the process ends."""
         with self._changed:
-            self._process = process
+            self._desk.process = process
             self._board.set(pid=process.pid)
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
@@ -312,7 +269,7 @@ class RunnerHandle:
     def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
         """End the process and its requests; returns why, by exit code where there is no `reason` already."""
         with self._changed:
-            self._process = self._vigil = None
+            self._desk.process = self._vigil = None
             ended_while = self._board.status.state
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped

@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 
-from edged.config.paths import model_path
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
@@ -16,7 +15,7 @@ from edged.lifecycle.planner import Planned
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.served import Served, places
-from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
+from edged.lifecycle.spares import Ahead, Spares, how_many_now
 from edged.lifecycle.start import awaited, failure
 from edged.lifecycle.status import Cause, Failure, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
@@ -48,7 +47,7 @@ class Pool:
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
         ahead = Ahead(memory=memory_facts())
-        n_spares = self._how_many_spares(ahead)
+        n_spares = how_many_now(config, ahead.memory)
         self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
         try:
             planned = planner(ahead if n_spares else None)
@@ -291,13 +290,6 @@ class Pool:
                 handles[model] = RunnerHandle(plan, supervision, self, check_file, take)
         short = frozenset(model for model in unplanned if model in plans)
         return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
-
-    def _how_many_spares(self, ahead: Ahead) -> int:
-        if not imports_are_cached():
-            return 0
-        wanted = [model for model, settings in self.config.models.items() if settings.preload]
-        there = sum(model_path(self.config, model).is_file() for model in wanted)
-        return how_many(there, ahead.memory, len(os.sched_getaffinity(0)))
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])

@@ -103,7 +103,7 @@ def test_what_would_be_wrong_is_refused_with_why(path: str, value: str, why: str
 
 
 def test_other_problems_of_the_file_are_named_too() -> None:
-    with pytest.raises(ConfigError, match="edged.yaml: servr: unknown key"):
+    with pytest.raises(ConfigError, match=r"edged\.yaml: servr: unknown key"):
         with_value("servr: {}\n", "edged.yaml", "server.port", "1")
     with pytest.raises(ConfigError, match="given twice"):
         with_value("server: {port: 1, port: 2}\n", "edged.yaml", "logging.level", "debug")
