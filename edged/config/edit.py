@@ -44,12 +44,11 @@ def with_value(text: str, source: str, path: str, value: str) -> str:
 
     Raises ConfigError for a value or a path that cannot be, with all that is then wrong with the file.
     """
-    before, _ = _parsed(text, source)
+    before = _parsed(text, source)
     keys = _keys(before, path, value)
     changed = _replaced(text, source, keys, value)
     config = load_text(changed, source)
-    after, _ = _parsed(changed, source)
-    if _without(before, keys) != _without(after, keys):
+    if _without(before, keys) != _without(_parsed(changed, source), keys):
         raise ConfigError(
             [f"{source}: cannot be changed without touching other parts of it; edit it by hand"]
         )
@@ -111,12 +110,14 @@ def _no_such(done: Iterable[str], key: str, known: Iterable[str]) -> str:
     return f"{where}: there is no such key; {hint}"
 
 
-def _parsed(text: str, source: str) -> tuple[tree.Mapping, list[str]]:
+def _parsed(text: str, source: str) -> tree.Mapping:
     try:
         root, duplicates = tree.parse(text, source)
     except tree.SyntaxProblem as problem:
         raise ConfigError([f"{source}: {problem}"]) from None
-    return (root if isinstance(root, tree.Mapping) else tree.Mapping(source, {})), duplicates
+    if duplicates:
+        raise ConfigError([f"{source}: {path}: is given twice; keep one" for path in duplicates])
+    return root if isinstance(root, tree.Mapping) else tree.Mapping(source, {})
 
 
 def _keys(root: tree.Mapping, path: str, value: str) -> list[str]:

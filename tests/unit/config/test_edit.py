@@ -41,7 +41,7 @@ def changed_lines(before: str, after: str) -> list[str]:
     ("path", "value", "line"),
     [
         ("models.smollm2.n_ctx", "2048", "    n_ctx: 2048"),
-        ("models.minilm.n_ctx", "256", "    n_ctx: 256"),
+        ("models.minilm.n_ctx", "1024", "    n_ctx: 1024"),
         ("models.minilm.repack", "false", "    repack: false"),
         ("server.port", "9090", "  port: 9090"),
         ("server.idle_timeout", "90s", "  idle_timeout: 90s"),
