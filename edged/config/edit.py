@@ -143,9 +143,7 @@ def _replaced(text: str, source: str, keys: list[str], value: str) -> str:
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = _NEVER_FOLD
-    dash = re.search(r"^( *)[^\s#-][^\n]*:[^\n]*\n(?:\s*#[^\n]*\n)*( *)- ", text, re.MULTILINE)
-    offset = max(0, len(dash[2]) - len(dash[1])) if dash else 2
-    yaml.indent(mapping=2, sequence=offset + 2, offset=offset)
+    yaml.indent(**_indents(text))
     try:
         new = yaml.load(value)
     except YAMLError as error:
@@ -163,6 +161,22 @@ def _replaced(text: str, source: str, keys: list[str], value: str) -> str:
     out = io.StringIO()
     yaml.dump(root, out)
     return out.getvalue()
+
+
+def _indents(text: str) -> dict[str, int]:
+    """How the file is indented: by the first key below a section, and the first dash below a key."""
+    step, dash = (_first_below(text, mark) for mark in (r"[^\s#-]", "- "))
+    offset = 2 if dash is None else dash
+    return {"mapping": step or 2, "sequence": offset + 2, "offset": offset}
+
+
+def _first_below(text: str, mark: str) -> int | None:
+    """By how much the first line that begins with `mark` is indented against the open key above it."""
+    blank = r"(?:[ ]*(?:#[^\n]*)?\n)*"
+    for found in re.finditer(rf"^( *)[^\s#-][^\n#]*:[ ]*(?:#[^\n]*)?\n{blank}( *){mark}", text, re.MULTILINE):
+        if len(found[2]) > len(found[1]) or (mark == "- " and found[1] == found[2]):
+            return len(found[2]) - len(found[1])
+    return None
 
 
 def _without(node: tree.Node, keys: list[str]) -> tree.Node:

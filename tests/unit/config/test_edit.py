@@ -66,6 +66,17 @@ def test_comments_order_and_quotes_of_another_style_stay() -> None:
     assert after.index("server:") < after.index("access:") < after.index("models:") < after.index("logging:")
 
 
+@pytest.mark.parametrize("dash", ["- ", "  - ", "    - "])
+@pytest.mark.parametrize("step", [2, 3, 4])
+def test_the_indentation_stays(step: int, dash: str) -> None:
+    indent = " " * step
+    text = f"access:\n{indent}mode: lan  # x\n{indent}hosts:\n{indent}{dash}one\n{indent}{dash}two\nmodels:\n"
+    text += f"{indent}a:\n{indent * 2}file: a.gguf\n\n# the end\n"
+    assert with_value(text, "f", "access.mode", "loopback") == text.replace("lan", "loopback").replace(
+        "  # x", " # x"
+    )
+
+
 def test_sections_that_are_missing_or_empty_are_made() -> None:
     assert load_text(with_value("", "f", "server.port", "1"), "f").server.port == 1
     assert load_text(with_value("server:\n", "f", "server.port", "1"), "f").server.port == 1
