@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edged.config import tree
+from edged.config.credentials import add_api_keys
 from edged.config.read import SET, Reading
 from edged.config.rules import contradictions
 from edged.config.schema import Config
@@ -23,9 +24,10 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def load_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
-    """The same of a text; `source` names it in messages."""
+    """The same of a text; `source` is the name of its file."""
     reading = Reading()
     root = _parse(text, source, reading)
+    root = add_api_keys(root, SYSTEM_FILE.parent if source == str(SYSTEM_FILE) else None)
     if overrides:
         root = root if isinstance(root, tree.Mapping) else _empty_or_wrong(root, source, reading)
         for override in overrides:
