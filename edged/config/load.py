@@ -24,7 +24,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
 
 
 def load_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
-    """The same of a text; `source` names it in messages."""
+    """The same of a text; `source` is the name of its file."""
     reading = Reading()
     root = _parse(text, source, reading)
     root = add_api_keys(root, SYSTEM_FILE.parent if source == str(SYSTEM_FILE) else None)

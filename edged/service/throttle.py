@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import msgspec
 
 WINDOW_S = 60.0
-MOST = 60  # the log of a runner that loads has about half as many lines
+MOST = 60  # what a person still reads; a load that goes well writes a handful
 
 
 class _Window(msgspec.Struct):

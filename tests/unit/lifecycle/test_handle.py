@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edged.errors import RunnerFailed, Unavailable
+from edged.errors import Replaced, RunnerFailed, Unavailable
+from edged.lifecycle import events
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
@@ -315,3 +316,82 @@ def test_requests_hear_that_their_model_was_unloaded(model: Model) -> None:
     model.unload(process)
     with pytest.raises(RunnerFailed, match="was unloaded"):
         generation.poll(PATIENCE_S)
+
+
+def test_a_runner_that_the_kernel_took_for_memory_is_told_from_one_that_was_killed(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([3, 3, 3, 4])
+    monkeypatch.setattr(events, "oom_kills", lambda: next(kills))
+    model.with_times(backoff_s=0.01, backoff_max_s=0.01)
+    model.loaded().end(-9)
+    assert model.noted.next_failure() == "the runner was ended by SIGKILL while ready"
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    monkeypatch.setattr(events, "oom_kills", lambda: 4)
+    again.end(-9)
+    assert "no memory left" in model.noted.next_failure()
+    model.runners.next().end()
+    model.handle.unload()
+
+
+def test_a_retired_model_answers_what_it_took_and_takes_nothing_more(model: Model) -> None:
+    process = model.loaded()
+    answers: list[int] = []
+
+    def embed() -> None:
+        frame = model.handle.embed(protocol.Embed(id=0, texts=("a",)), time.monotonic() + PATIENCE_S)
+        answers.append(frame.n_embd)
+
+    asking = in_background(embed)
+    asked = process.next_sent(protocol.Embed)
+    assert isinstance(asked, protocol.Embed)
+    model.handle.retire()
+    assert not model.handle.drain(time.monotonic())
+    for refused in (
+        lambda: model.handle.embed(protocol.Embed(id=0, texts=("b",)), time.monotonic() + PATIENCE_S),
+        lambda: model.handle.load("demand"),
+    ):
+        with pytest.raises(Replaced):
+            refused()
+    process.say(protocol.Embeddings(id=asked.id, n_embd=4, n_tokens=(1,), vectors=b"\0" * 16))
+    assert model.handle.drain(time.monotonic() + PATIENCE_S)
+    asking.join(PATIENCE_S)
+    assert answers == [4]
+    process.end()
+    model.handle.close()
+
+
+def test_who_waits_for_a_load_is_sent_elsewhere_when_the_model_is_retired(model: Model) -> None:
+    model.handle.load("boot")
+    process = model.runners.next()
+    sent_away = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Replaced):
+            model.handle.ensure_ready(PATIENCE_S)
+        sent_away.set()
+
+    waiting = in_background(wait)
+    model.handle.retire()
+    assert sent_away.wait(PATIENCE_S)
+    waiting.join(PATIENCE_S)
+    process.end()
+    model.handle.close()
+
+
+def test_limits_follow_the_start_and_the_plan_stays_the_same_object(model: Model) -> None:
+    process = model.loaded()
+    plan = model.handle.plan
+    limits = Supervision(
+        load_timeout_s=1, backoff_s=0.5, backoff_max_s=1, max_queue_requests=7, max_queue_tokens=8,
+        step_s=0.1, lease_fd=None,
+    )  # fmt: skip
+    model.handle.supervise(limits, at_start=True)
+    frame = process.next_sent(protocol.Limit)
+    assert frame == protocol.Limit(max_queue_tokens=8, max_queue_requests=7, step_s=0.1)
+    assert model.handle.plan is plan
+    model.handle.supervise(limits, at_start=False)
+    assert not model.handle.status().load_at_start
+    model.unload(process)

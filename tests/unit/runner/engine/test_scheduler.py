@@ -337,3 +337,15 @@ def test_cancel_frees_the_sampler_once_wherever_the_sequence_is() -> None:
     assert scheduler.idle
     samplers = [running.sampler, waiting.sampler]
     assert [sampler.closed for sampler in samplers if isinstance(sampler, FakeSampler)] == [1, 1]
+
+
+def test_other_limits_hold_from_now_on_and_what_waits_goes_on_waiting() -> None:
+    scheduler = _scheduler()
+    for number in range(5):
+        scheduler.add(_sequence(number, [1, 2]))
+    scheduler.limit(max_queue_requests=1, max_queue_tokens=20, step_s=STEP_S)
+    with pytest.raises(QueueFull):
+        scheduler.add(_sequence(5, [1, 2]))
+    assert len(scheduler.waiting) == 5
+    scheduler.limit(max_queue_requests=9, max_queue_tokens=20, step_s=STEP_S)
+    scheduler.add(_sequence(5, [1, 2]))
