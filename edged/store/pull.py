@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edged.errors import ModelFileError, PullError
-from edged.store import https, hub, local, receipt, room, wheels
+from edged.store import https, hub, local, owner, receipt, room, wheels
 from edged.store.catalog import Hub, Wheels, file_of
 from edged.store.conversion import Choose, Converted, convert_received, default_format
 from edged.store.job import Job, LocalFile, Source, Url, Wanted
@@ -224,6 +224,7 @@ def _install(made: Converted, target: Path, wanted: Wanted, source: str) -> Pull
     """Receipt, then rename; both outlive a power cut."""
     model = made.path
     model.chmod(0o644)
+    owner.give(model, target.parent)
     with model.open("rb") as stream:
         os.fsync(stream.fileno())
     checked = None if wanted.convert_to else wanted.files[0].sha256

@@ -13,6 +13,8 @@ from typing import Literal
 
 import msgspec
 
+from edged.store import owner
+
 FOLDER = ".receipts"
 _CHUNK_BYTES = 1 << 20
 
@@ -51,6 +53,7 @@ def write(path: Path, receipt: Receipt) -> None:
     """Store the receipt of a model file durably: after a power cut it is there whole or not at all."""
     target = _receipt_of(path)
     target.parent.mkdir(mode=0o755, exist_ok=True)
+    owner.give(target.parent, path.parent)
     text = msgspec.json.format(msgspec.json.encode(receipt)) + b"\n"
     part = target.with_name(f"{target.name}.part")
     with part.open("wb") as stream:
@@ -58,6 +61,7 @@ def write(path: Path, receipt: Receipt) -> None:
         os.fchmod(stream.fileno(), 0o644)
         stream.flush()
         os.fsync(stream.fileno())
+    owner.give(part, path.parent)
     part.replace(target)
     sync_folder(target.parent)
 

@@ -145,11 +145,14 @@ def installs(calls: list[str]) -> list[str]:
     return [call for call in calls if call.startswith(("pip", "-m venv"))]
 
 
-def test_without_a_verb_it_says_what_it_can_do(machine: Machine) -> None:
-    result = machine.run()
-    assert "install.sh run" in result.stdout
-    assert "install.sh test" in result.stdout
-    assert (result.returncode, machine.calls()) == (2, [])
+@pytest.mark.parametrize("arguments", [(), ("service",), ("upgrade",), ("uninstall",)])
+def test_the_service_needs_root_and_without_there_is_run(
+    machine: Machine, arguments: tuple[str, ...]
+) -> None:
+    result = machine.run(*arguments)
+    assert "needs root: sudo ./install.sh" in result.stderr
+    assert "./install.sh run" in result.stderr
+    assert (result.returncode, machine.calls()) == (1, [])
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
@@ -300,6 +303,15 @@ def test_a_killed_build_is_thrown_away_and_redone(machine: Machine) -> None:
     assert machine.run("run").returncode == 0
     assert installs(machine.calls())[0].startswith("-m venv")
     assert not (machine.clone / ".venv/half").exists()
+
+
+def test_a_removal_that_was_cut_off_is_finished(machine: Machine) -> None:
+    gone = machine.clone / ".venv.gone"
+    gone.mkdir()
+    if os.geteuid() == 0:
+        os.chown(gone, NOBODY, NOBODY)
+    machine.run("run")
+    assert not gone.exists()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
