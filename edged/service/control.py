@@ -22,7 +22,7 @@ from edged.errors import EdgedError
 log = logging.getLogger(__name__)
 
 _NAME = "control.sock"
-_SYSTEM_FOLDER = Path("/run/edged")  # of the service: RuntimeDirectory=edged
+SYSTEM_FOLDER = Path("/run/edged")  # of the service: RuntimeDirectory=edged
 _QUESTION_S = 5.0
 _LONGEST_QUESTION_BYTES = 64
 
@@ -41,7 +41,7 @@ def folders(environ: Mapping[str, str] = os.environ) -> tuple[Path, ...]:
     named = [Path(service)] if service else []
     if os.path.isabs(user):
         named.append(Path(user, "edged"))
-    return (*named, _SYSTEM_FOLDER)
+    return (*(folder for folder in named if folder != SYSTEM_FOLDER), SYSTEM_FOLDER)
 
 
 class Control:
@@ -56,15 +56,12 @@ class Control:
     def open(self, environ: Mapping[str, str] = os.environ) -> None:
         """Listen from now on; where no place for the socket can be had, say so in the log."""
         own = folders(environ)[0]
-        if own == _SYSTEM_FOLDER and os.geteuid() != 0:
-            log.info("no control socket: neither $RUNTIME_DIRECTORY nor $XDG_RUNTIME_DIR is set")
-            return
         path = own / _NAME
         try:
             own.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._listening = _listen(path)
         except OSError as error:
-            log.warning("no control socket at %s (%s): `edged reload` cannot be used", path, error)
+            log.warning("no control socket at %s (%s): reload with SIGHUP instead", path, error)
             return
         self._path = path
         threading.Thread(target=self._accept, args=(self._listening,), name="control", daemon=True).start()

@@ -1,6 +1,5 @@
 """Commands over the Unix socket, from the asking side to the answering one."""
 
-import os
 import socket
 import stat
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from edged.errors import EdgedError
+from edged.service import control
 from edged.service.control import Answer, Control, ask, folders
 
 
@@ -18,12 +18,12 @@ from edged.service.control import Answer, Control, ask, folders
 def serving(folder: Path, **commands: Callable[[], str]) -> Iterator[dict[str, str]]:
     """A control socket in a folder; gives the environment to find it by."""
     environ = {"RUNTIME_DIRECTORY": str(folder)}
-    control = Control(commands)
-    control.open(environ)
+    listening = Control(commands)
+    listening.open(environ)
     try:
         yield environ
     finally:
-        control.close()
+        listening.close()
 
 
 def test_the_answer_comes_when_the_command_is_done(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_what_a_killed_daemon_left_is_replaced_and_a_living_ones_is_not(
     left.close()
     with serving(tmp_path, who=lambda: "first") as environ:
         with serving(tmp_path, who=lambda: "second"):
-            assert "`edged reload` cannot be used" in caplog.text
+            assert "reload with SIGHUP instead" in caplog.text
             assert ask("who", environ).said == "first"
         assert ask("who", environ).said == "first"
 
@@ -118,10 +118,10 @@ def test_the_places_from_near_to_far() -> None:
     assert folders({"XDG_RUNTIME_DIR": "relative"}) == (Path("/run/edged"),)
 
 
-def test_without_a_place_of_its_own_a_user_gets_no_socket(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_the_services_own_folder_is_used_whoever_the_service_runs_as(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with caplog.at_level("INFO"):
-        Control({}).open({})
-    assert "no control socket" in caplog.text
+    monkeypatch.setattr(control, "SYSTEM_FOLDER", tmp_path)
+    assert folders({"RUNTIME_DIRECTORY": str(tmp_path)}) == (tmp_path,)
+    with serving(tmp_path, who=lambda: "the service"):
+        assert ask("who", {}).said == "the service"
