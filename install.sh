@@ -620,8 +620,12 @@ become_ready() {
     status=$now
     sleep 0.5
   done
-  [[ -z $job ]] || kill "$job" 2>/dev/null || true
-  [[ $code != 0 ]] || echo "not ready after $ready_timeout_s s: $(answer /readyz 2>&1 || true)"
+  if [[ -n $job ]]; then
+    kill "$job" 2>/dev/null || true
+    echo "still starting after $ready_timeout_s s"
+  elif [[ $code == 0 ]]; then
+    echo "not ready after $ready_timeout_s s: $(answer /readyz 2>&1 || true)"
+  fi
   journalctl --unit edged.service --no-pager --output cat --lines 15 || true
   return 1
 }

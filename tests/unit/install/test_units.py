@@ -106,7 +106,7 @@ def test_units_and_installer_mean_the_same_places() -> None:
     assert settings["ExecStart"] == [f"{home}/current/bin/edged run --config {config}/edged.yaml"]
     assert settings["LoadCredential"] == [f"api_keys:{config}/api_keys"]
     assert settings["StateDirectory"] == [state.removeprefix("/var/lib/")]
-    assert settings["ReadOnlyPaths"] == [f"-{state}/models"]
+    assert settings["ReadOnlyPaths"] == [f"-{state}/models".replace("/lib/", "/lib/private/")]
 
 
 def test_old_systemd_is_spared_what_it_does_not_know() -> None:
