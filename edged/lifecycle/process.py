@@ -24,9 +24,10 @@ _SEND_TIMEOUT_S = 10.0
 _KEPT_LOG_LINES = 20
 _MAX_LINE_BYTES = 4096
 _STOP_S = 5.0
-# How often OpenMP threads look at a barrier before they sleep: long enough where all of them run, over soon
-# where one waits for a core, or where the step has ended and another runner computes.
-_BARRIER_SPINS = "10000"
+# How often OpenMP threads look at a barrier before they sleep: for longer than lies between the end of a step
+# and the next one (a third of a millisecond), since waking them takes a twentieth of a step; over soon where
+# one waits for a core, or another runner computes. libgomp's own 300,000 take milliseconds here, one on ARM.
+_BARRIER_SPINS = {"x86_64": "50000"}
 # what systemd tells a service about itself; LISTEN_* the daemon has removed from its own environment
 _SYSTEMDS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
 _PING = protocol.pack(protocol.Ping())
@@ -204,7 +205,8 @@ def _environment(own: Mapping[str, str], library: int | None) -> dict[str, str]:
     The library is named by its descriptor: LD_PRELOAD is split at the spaces and colons of a path.
     """
     environment = plain_environment(own)
-    environment.setdefault("GOMP_SPINCOUNT", _BARRIER_SPINS)
+    if spins := _BARRIER_SPINS.get(os.uname().machine):
+        environment.setdefault("GOMP_SPINCOUNT", spins)
     if library is not None:
         preloaded = [f"/proc/self/fd/{library}", own.get("LD_PRELOAD")]
         environment["LD_PRELOAD"] = " ".join(filter(None, preloaded))

@@ -52,9 +52,9 @@ class Pending:
         self, n_inputs: int, deadline: float, check: Callable[[], None] = lambda: None
     ) -> protocol.Embeddings:
         """The vectors of `n_inputs` inputs. Raises as `next` does, and RunnerFailed for anything else."""
-        while not isinstance(answer := self.next(deadline, check), protocol.Embeddings):
-            if not isinstance(answer, protocol.Admitted):
-                raise RunnerFailed("the runner answered an embedding with something else")
+        answer = self.next(deadline, check)
+        if not isinstance(answer, protocol.Embeddings):
+            raise RunnerFailed("the runner answered an embedding with something else")
         if len(answer.n_tokens) != n_inputs:
             raise RunnerFailed(f"the runner answered {n_inputs} inputs with {len(answer.n_tokens)} vectors")
         return answer

@@ -212,7 +212,6 @@ class FakeRunner:
         self._maybe_strike(knobs)
         self._n_steps += 1
         lengths = [min(len(each), start.n_ctx) for each in [*frame.texts, *frame.token_lists]]
-        self._send(protocol.Admitted(frame.id, sum(lengths), 0))
         self._never.wait(knobs.step_s)
         vectors = [value for length in lengths for value in unit_vector(length, knobs.n_embd)]
         self._answer(

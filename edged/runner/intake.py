@@ -81,6 +81,7 @@ class Intake:
             index=index,
             deadline_s=math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s,
             top_logprobs=request.top_logprobs,
+            cache_prompt=request.cache_prompt or index > 0,  # the answers to one prompt share it
             whole=request.whole,
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,

@@ -265,12 +265,14 @@ def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
 
 
 def _import() -> None:
-    """Import what any model needs; what goes wrong is the load's to say, which imports it again."""
+    """Import what models need; what goes wrong is the load's to say, which imports it again.
+
+    All of it: a module that is read once the file's reader is at work waits behind all that was read ahead.
+    """
     with contextlib.suppress(ImportError, OSError, RuntimeError):
         bind_alone()
-        importlib.import_module("edged.runner.model")
-        importlib.import_module("edged.runner.engine.embed")
-        importlib.import_module("edged.runner.intake")
+        for name in ("model", "intake", "shelf", "engine.embed", "engine.generate", "engine.speculation"):
+            importlib.import_module(f"edged.runner.{name}")
 
 
 def _offer_to_the_oom_killer() -> None:

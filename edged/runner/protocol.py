@@ -59,7 +59,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
     read_bytes_per_s: float | None = None  # what the model file's storage is believed to give
-    max_draft_tokens: int = 0  # of one step, for all sequences together; 0: no speculation
+    max_draft_tokens: int = 0  # of a step for a lone sequence, so many less for each other; 0: no speculation
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
     pass_waits: bool = False  # nothing computes before all is read: faults are slow on this storage
     board_fd: int | None = None  # of another one, by which readers take turns
@@ -105,6 +105,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     max_tokens: int | None = None  # None: as many as the context holds
     stop: tuple[str, ...] = ()
     timeout_s: Seconds | None = None  # from now; nothing is computed for it after that
+    cache_prompt: bool = True  # False: the whole prompt is computed
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
     whole: bool = False  # the client takes all at once: only the first tokens and the rest are sent
@@ -200,7 +201,7 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
-    """A slot works on this request; `n_cached_tokens` of the prompt were already in its KV cache."""
+    """A slot works on this generation; `n_cached_tokens` of the prompt were already in its KV cache."""
 
     id: int
     n_prompt_tokens: Count

@@ -15,6 +15,7 @@ from edged.service.bind import bind
 log = logging.getLogger(__name__)
 
 _FIRST_FD = 3
+_EVERYWHERE = {"0.0.0.0", "::"}
 _FIX = "edged.socket must pass one listening TCP socket: one ListenStream=PORT (or ADDRESS:PORT), Accept=no"
 
 
@@ -34,9 +35,10 @@ def listen(host: str, port: int, environ: MutableMapping[str, str] = os.environ)
     if passed is None:
         return Listening(bind(host, port), False)
     own_host, own_port = passed.getsockname()[:2]
-    if own_port != port or own_host != host:
-        log.info(
-            "listening on systemd's socket %s port %d (edged.socket);"
+    same_host = own_host == host or {own_host, host} <= _EVERYWHERE
+    if own_port != port or not same_host:
+        log.warning(
+            "listening on systemd's socket (edged.socket): %s port %d;"
             " server.host and server.port (%s, %d) are not used",
             *(own_host, own_port, host, port),
         )

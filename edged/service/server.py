@@ -16,6 +16,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from edged.service.bind import BACKLOG
 from edged.service.channel import Channel, Phase
 from edged.service.liveness import Frontdoor, Wsgi
 
@@ -267,6 +268,7 @@ def _sweep_s(limits: Limits) -> float:
 def _adjustments(sock: socket.socket, limits: Limits) -> Adjustments:
     return Adjustments(
         sockets=[sock],
+        backlog=BACKLOG,  # waitress sets it anew, also on a socket that systemd passed
         connection_limit=_connections_within_file_limit(limits.max_connections),
         max_request_header_size=_MAX_HEADER_BYTES,
         max_request_body_size=limits.max_body_bytes + 1,  # waitress refuses from this size on

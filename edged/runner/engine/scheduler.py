@@ -151,11 +151,11 @@ class Scheduler:
         while self.waiting and len(self.running) < len(self.slots):
             sequence = self.waiting.popleft()
             self._admissions += 1
-            shared = [self._shared(slot, sequence.tokens) for slot in self.slots]
+            shared = [self._shared(slot, sequence) for slot in self.slots]
             placement = place(self.slots, shared, self._admissions)
             slot = placement.slot
             slot.sequence, slot.passed_over, slot.used_at = sequence, 0, self._admissions
-            ready = restorable and self._memory.settled
+            ready = restorable and self._memory.settled and sequence.cache_prompt
             if not (ready and self._restored(slot, placement.n_tokens)):
                 self._take(slot, placement.source or slot, placement.n_tokens)
             sequence.n_cached_tokens = len(slot.cached)
@@ -171,9 +171,11 @@ class Scheduler:
                 hot.append((slot.index, tokens))
         return hot
 
-    def _shared(self, slot: Slot, tokens: list[int]) -> int:
+    def _shared(self, slot: Slot, sequence: Sequence) -> int:
         """How much of a prompt the slot can give; at least one token is left to compute."""
-        common = min(common_length(slot.cached, tokens), len(tokens) - 1)
+        if not sequence.cache_prompt:
+            return 0
+        common = min(common_length(slot.cached, sequence.tokens), len(sequence.tokens) - 1)
         return common if common and self._memory.holds(slot.index, common) else 0
 
     def _take(self, slot: Slot, source: Slot, n_tokens: int) -> None:
@@ -193,7 +195,7 @@ class Scheduler:
         if tokens is None:
             return False
         slot.cached = tokens
-        self._take(slot, slot, self._shared(slot, slot.sequence.tokens))
+        self._take(slot, slot, self._shared(slot, slot.sequence))
         return True
 
     def schedule(self) -> list[Row]:
@@ -235,7 +237,9 @@ class Scheduler:
         running = self.running
         for slot in running:
             sequence = slot.sequence
-            if sequence is None or len(slot.cached) >= sequence.n_prompt_tokens - 1:
+            if sequence is None or not sequence.cache_prompt:
+                continue
+            if len(slot.cached) >= sequence.n_prompt_tokens - 1:
                 continue
             leader = leader_of(slot, running)
             if leader and len(leader[0].cached) < leader[1]:

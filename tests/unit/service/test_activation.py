@@ -159,12 +159,22 @@ def test_another_port_than_the_configured_is_said(
 ) -> None:
     port = held.getsockname()[1]
     environ = _pass(monkeypatch, held.dup())
-    with caplog.at_level("INFO"), listen("0.0.0.0", 8080, environ).sock as sock:
+    with listen("0.0.0.0", 8080, environ).sock as sock:
         assert sock.getsockname()[1] == port
         assert not sock.get_inheritable()
     assert environ == {}
-    assert f"127.0.0.1 port {port}" in caplog.text
+    assert f"(edged.socket): 127.0.0.1 port {port}" in caplog.text
     assert "(0.0.0.0, 8080) are not used" in caplog.text
+
+
+def test_every_network_is_the_same_by_either_name(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """systemd's `ListenStream=8080` gives an IPv6 socket that takes IPv4 as well."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as both:
+        port = both.getsockname()[1]
+        listen("0.0.0.0", port, _pass(monkeypatch, both.dup())).sock.close()
+    assert caplog.text == ""
 
 
 @pytest.mark.parametrize(
