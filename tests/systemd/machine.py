@@ -194,6 +194,7 @@ class Machine:
             text=True,
             errors="replace",
             timeout=timeout_s,
+            start_new_session=True,
         )
         said = f"{' '.join(argv)}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
         assert not check or done.returncode == 0, said

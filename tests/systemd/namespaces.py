@@ -17,7 +17,21 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def entering(leader: int, *argv: str) -> list[str]:
     """The command that runs `argv` as root in the container of this leader, in an environment of its own."""
     every = ("-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w")
-    return ["nsenter", "-t", str(leader), *every, "--", "env", "-i", *_ENVIRONMENT, *argv]
+    # one that outlived this process would keep the container's last processes from being gone
+    return [
+        "setpriv",
+        "--pdeathsig",
+        "KILL",
+        "nsenter",
+        "-t",
+        str(leader),
+        *every,
+        "--",
+        "env",
+        "-i",
+        *_ENVIRONMENT,
+        *argv,
+    ]
 
 
 def pid_inside(pid: int) -> int | None:
