@@ -154,7 +154,7 @@ interrupted() {
 clean_up() {
   [[ -z $scratch ]] || rm -rf "$scratch"
   case $building in
-    fresh) rm -rf "$venv" ;;
+    fresh) discard_venv ;;
     update) rm -f "$venv/edged-building" ;;
   esac
 }
@@ -295,11 +295,18 @@ open_venv() {
     die "$venv was not made by install.sh. Move it away (mv .venv .venv.old) and try again"
   fi
   building=fresh
-  rm -rf "$venv"
+  discard_venv
   mkdir "$venv"
   touch "$venv/edged-building"
   step "make an environment from $python" "look at the message above; python3-venv must belong to $python" "$python" -m venv "$venv"
   base_of "$venv/bin/python" >"$venv/edged-base"
+}
+
+# By a rename first: one whose removal was cut off might have lost its marks, and be taken for another.
+discard_venv() {
+  rm -rf "$venv.gone"
+  [[ ! -e $venv ]] || mv "$venv" "$venv.gone"
+  rm -rf "$venv.gone"
 }
 
 install_llama() {

@@ -305,6 +305,15 @@ def test_a_killed_build_is_thrown_away_and_redone(machine: Machine) -> None:
     assert not (machine.clone / ".venv/half").exists()
 
 
+def test_a_removal_that_was_cut_off_is_finished(machine: Machine) -> None:
+    gone = machine.clone / ".venv.gone"
+    gone.mkdir()
+    if os.geteuid() == 0:
+        os.chown(gone, NOBODY, NOBODY)
+    machine.run("run")
+    assert not gone.exists()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_ends_the_step_and_leaves_nothing(machine: Machine, number: signal.Signals) -> None:
     os.mkfifo(hanging := f"{machine.calls_file}.hanging")
