@@ -2,43 +2,63 @@
 
 import logging
 import time
+from collections.abc import Callable
 
 from edged.config.paths import state_dir
 from edged.config.schema import Config
+from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
-from edged.lifecycle.planner import planner
+from edged.lifecycle.planner import planner, replanner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.record import Record
+from edged.lifecycle.reload import Reload
 from edged.lifecycle.repack_gain import GainMeter
-from edged.service.bind import bind
+from edged.lifecycle.start import failure, gets_on
+from edged.service.activation import Listening, listen
+from edged.service.control import Control
 from edged.service.journal import configure
 from edged.service.notify import notify
+from edged.service.reloading import Reloading
 from edged.service.server import Limits, Server
 from edged.service.signals import Signals
+from edged.service.watch import News, Watch
 
 log = logging.getLogger(__name__)
 
+_ANSWER_S = 5.0  # for our own request, on a machine that is busy
+_STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
-def run(config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
 
-    Raises PortTaken or ConfigError before anything is started.
+def run(config: Config, read: Callable[[], Config]) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `read` gives then.
+
+    Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
+    comes up.
     """
     configure(config.logging.level, config.logging.format)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     with Signals() as signals:
-        server = Server(bind(config.server.host, config.server.port), _limits(config))
+        listening = listen(config.server.host, config.server.port)
+        server = Server(listening.sock, _limits(config))
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
-        pool = None
+        log.info("listening on %s", server.url, extra={"EVENT": "started"})
+        notify(status="measuring this machine")
+        pool = control = None
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
-            log.info("%s: shutting down", signals.wait_for_stop().name)
+            reloading = _reloading(pool, server, record, read)
+            control = Control({"reload": reloading.run})
+            control.open()
+            watch = Watch(signals, _news(pool, reloading), _what_is_dead(server, pool))
+            log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
         finally:
+            if control is not None:
+                control.close()
             meter.close()
-            _stop(config, server, pool)
+            _stop(pool.config if pool is not None else config, listening, server, pool)
             record.close()
 
 
@@ -46,7 +66,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
-        notify(ready=True, status="serving")
+        notify(ready=True)
+        log.info("ready", extra={"EVENT": "ready"})
         meter.begin(pool.repack_work())
 
     pool = Pool(config, planner(config, record.measured, record.planned_on), record)
@@ -60,7 +81,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         metrics = Metrics()
         metrics.watch(pool.statuses)
         record.count_with(metrics)
-        server.set_app(create_app(pool, config, metrics))
+        server.set_app(create_app(pool, metrics))
         pool.when_started(started)
     except BaseException:
         pool.close()
@@ -68,17 +89,69 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     return pool
 
 
-def _stop(config: Config, server: Server, pool: Pool | None) -> None:
-    """Refuse new work (503) while what runs ends, within one deadline; then stop the runners."""
-    notify(stopping=True, status="draining")
-    deadline = time.monotonic() + config.server.drain_timeout
+def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Config]) -> Reloading:
+    """What applies a changed configuration; access and limits of requests follow the pool's."""
+
+    def settle(config: Config) -> None:
+        configure(config.logging.level, config.logging.format)
+        server.set_limits(_limits(config))
+
+    plan = replanner(record.measured, record.planned_on)
+    return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
+
+
+def _news(pool: Pool, reloading: Reloading) -> Callable[[], News]:
+    """What to tell systemd. What it returns raises when the start has failed."""
+    briefing = Briefing()
+
+    def news() -> News:
+        statuses = pool.statuses()
+        starting = pool.is_starting
+        if starting and (why := failure(statuses)) is not None:
+            raise why
+        loading = pool.config.loading
+        # a runner that hangs is replaced after hang_timeout, and that may take its time as well
+        longer_s = loading.hang_timeout + loading.restart_backoff_max + _STOP_S
+        busy = reloading.running or (starting and gets_on(statuses))
+        line = "; ".join(filter(None, [briefing.line(statuses), reloading.outcome]))
+        return News(line, starting=starting, extend_timeout_s=longer_s if busy else None)
+
+    return news
+
+
+def _what_is_dead(server: Server, pool: Pool) -> Callable[[], str | None]:
+    def what_is_dead() -> str | None:
+        if not pool.is_supervised:
+            return "a runner's supervisor has stopped"
+        return None if server.answers(_ANSWER_S) else f"HTTP has not answered within {_ANSWER_S:g} s"
+
+    return what_is_dead
+
+
+def _stop(config: Config, listening: Listening, server: Server, pool: Pool | None) -> None:
+    """Let what runs end within one deadline, then stop the runners.
+
+    New connections wait in systemd's socket for the next edged, if it has one; else they are refused (503).
+    """
+    drain_s = config.server.drain_timeout
+    log.info("draining", extra={"EVENT": "draining"})
+    notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
+    deadline = time.monotonic() + drain_s
     if pool is not None:
+        pool.draining = not listening.activated
+        server.retire(keep_accepting=not listening.activated)
+        server.drain(drain_s, _tell_draining)
         pool.draining = True
-        server.drain(config.server.drain_timeout)
     server.close(max(0.0, deadline - time.monotonic()))
+    notify(status="stopping the models' runners")
     if pool is not None:
         pool.close()
-    log.info("stopped")
+    log.info("stopped", extra={"EVENT": "stopped"})
+
+
+def _tell_draining(n_requests: int) -> None:
+    what = "1 request" if n_requests == 1 else f"{n_requests} requests"
+    notify(status=f"draining {what}", watchdog=True)
 
 
 def _limits(config: Config) -> Limits:

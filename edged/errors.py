@@ -69,5 +69,15 @@ class Unavailable(EdgedError):
         self.retry_after_s = retry_after_s
 
 
+class Replaced(Unavailable):
+    """A reload has replaced or removed the model in the meantime: ask for it again."""
+
+
+class NoModelLoaded(EdgedError):
+    """No model could be loaded at start, and a restart would not change that."""
+
+    exit_code = 4
+
+
 class RunnerFailed(EdgedError):
     """A runner died or broke its contract while it worked on a request."""

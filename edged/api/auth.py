@@ -9,6 +9,7 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from edged.api.errors import Forbidden, Unauthorized
+from edged.config.schema import Access
 from edged.errors import InvalidRequest
 
 _LOOPBACK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128")))
@@ -30,6 +31,11 @@ class Gate:
         self._digests = tuple(_digest(key.encode()) for key in keys)
         own = socket.gethostname().lower()
         self._hosts = {"localhost", own, f"{own}.local", *(host.lower().rstrip(".") for host in hosts)}
+
+    @classmethod
+    def of(cls, access: Access) -> "Gate":
+        """By the configuration."""
+        return cls(access.mode, access.api_keys, access.hosts)
 
     def check(self, environ: Mapping[str, str]) -> None:
         """Let a WSGI request in, or raise Forbidden, Unauthorized or InvalidRequest (no Host)."""

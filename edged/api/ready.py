@@ -1,17 +1,31 @@
 """Waiting for a model, as long as somebody waits for its answer."""
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
 from edged.api.work import POLL_S, Api, Patience
-from edged.errors import Unavailable
+from edged.errors import Replaced, Unavailable
 from edged.lifecycle.handle import RunnerHandle
 
+_Answer = TypeVar("_Answer")
 
-def wait_ready(api: Api, model: str, patience: Patience) -> RunnerHandle:
-    """The model's handle once it answers, waiting up to `loading.request_wait`.
 
-    Raises UnknownModel, ClientGone, or Unavailable with the predicted time that is left.
+def ask(api: Api, model: str, patience: Patience, submit: Callable[[RunnerHandle], _Answer]) -> _Answer:
+    """Submit something to a model once it answers, waiting up to `loading.request_wait`.
+
+    A model that a reload replaces between the two is waited for again. Raises UnknownModel, ClientGone,
+    Unavailable with the predicted time that is left, and what `submit` raises.
     """
+    while True:
+        handle = _wait_ready(api, model, patience)
+        try:
+            return submit(handle)
+        except Replaced:
+            patience.check()
+
+
+def _wait_ready(api: Api, model: str, patience: Patience) -> RunnerHandle:
     deadline = min(patience.deadline, time.monotonic() + api.config.loading.request_wait)
     while True:
         until = min(deadline, time.monotonic() + POLL_S)

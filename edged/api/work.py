@@ -39,14 +39,39 @@ class Patience:
             raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
 
 
+class Places:
+    """How many requests are worked on at once. For any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._n_taken = 0
+
+    def take(self, most: int) -> bool:
+        """Take one of so many; False when none is free."""
+        with self._lock:
+            if self._n_taken >= most:
+                return False
+            self._n_taken += 1
+            return True
+
+    def give_back(self) -> None:
+        """Give one back."""
+        with self._lock:
+            self._n_taken -= 1
+
+
 @dataclass(frozen=True)
 class Api:
     """What endpoints work with."""
 
     pool: Pool
-    config: Config
     metrics: Metrics
-    places: threading.BoundedSemaphore
+    places: Places
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force; a reload replaces it."""
+        return self.pool.config
 
     def patience(self) -> Patience:
         """The patience of the request at hand, counted from now."""
@@ -60,8 +85,8 @@ class Api:
         def limited(*args: Any, **named: Any) -> Response:
             if self.pool.draining:
                 raise Unavailable("edged is shutting down", 5.0)
-            if not self.places.acquire(blocking=False):
-                most = self.config.server.max_requests
+            most = self.config.server.max_requests
+            if not self.places.take(most):
                 raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
             self.metrics.request_began()
             try:
@@ -75,7 +100,7 @@ class Api:
         return limited
 
     def _give_back(self) -> None:
-        self.places.release()
+        self.places.give_back()
         self.metrics.request_ended()
 
     def model_for(self, fields: dict[str, Any], kind: str) -> str:

@@ -15,6 +15,8 @@ _VERBS = {
     "doctor": ("edged.cli.doctor", "Find what slows cold starts here, and how to fix it."),
     "pull": ("edged.cli.pull", "Fetch models into the model directory."),
     "models": ("edged.cli.models", "List the catalog and what is installed."),
+    "reload": ("edged.cli.reload", "Apply the changed configuration to the running edged."),
+    "config": ("edged.cli.config", "Look at settings and change them."),
     "check-config": ("edged.cli.check_config", "Check a configuration file."),
     "config-schema": ("edged.cli.config_schema", "Print the configuration's JSON Schema."),
 }

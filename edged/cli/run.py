@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from edged.config.load import load
+from edged.errors import EdgedError
+from edged.service.notify import notify
 
 
 @click.command("run")
@@ -19,7 +21,12 @@ def command(config_path: Path | None, host: str | None, port: int | None, overri
         changes.append(f"server.host={host}")
     if port is not None:
         changes.append(f"server.port={port}")
-    config = load(config_path, changes)
-    from edged.daemon import run
+    try:
+        config = load(config_path, changes)
+        from edged.daemon import run
 
-    run(config)
+        run(config, lambda: load(config_path, changes))
+    except EdgedError as error:
+        cause = error.__cause__
+        notify(status=str(error), errno=cause.errno if isinstance(cause, OSError) else None)
+        raise

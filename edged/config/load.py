@@ -1,7 +1,7 @@
 """Strict configuration from YAML: every problem at once, each as `file: path: reason`."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from edged.config import tree
@@ -20,19 +20,24 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
     Raises ConfigError with every problem found.
     """
     file = path if path is not None else standard_file()
+    return load_text(read_text(file), str(file), overrides)
+
+
+def load_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
+    """The same of a text; `source` is the name of its file."""
     reading = Reading()
-    root = _parse(_read_text(file), str(file), reading)
-    root = add_api_keys(root, SYSTEM_FILE.parent if file == SYSTEM_FILE else None)
+    root = _parse(text, source, reading)
+    root = add_api_keys(root, SYSTEM_FILE.parent if source == str(SYSTEM_FILE) else None)
     if overrides:
-        root = root if isinstance(root, tree.Mapping) else _empty_or_wrong(root, str(file), reading)
+        root = root if isinstance(root, tree.Mapping) else _empty_or_wrong(root, source, reading)
         for override in overrides:
             _apply(override, root, reading)
-    config = reading.config(root, str(file))
+    config = reading.config(root, source)
     for paths, reason in contradictions(config, reading.written):
         if not any(reading.is_broken(path) for path in paths):
             overridden = [path for path in paths[1:] if reading.written.get(path) == SET]
             note = f" ({', '.join(overridden)} comes from --set)" if overridden else ""
-            reading.report(reading.written.get(paths[0], str(file)), paths[0], reason + note)
+            reading.report(reading.written.get(paths[0], source), paths[0], reason + note)
     if reading.problems:
         raise ConfigError(reading.problems)
     return config
@@ -53,7 +58,8 @@ def standard_file() -> Path:
     )
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """The text of a configuration file. Raises ConfigError."""
     try:
         with file.open("rb") as stream:
             content = stream.read(tree.MAX_TEXT_BYTES + 1)
@@ -104,7 +110,8 @@ def _apply(override: str, root: tree.Mapping, reading: Reading) -> None:
     for duplicate in duplicates:
         reading.report(SET, tree.join(shown, duplicate), "is given twice; keep one")
     section = root
-    *parents, key = _split(path, root)
+    models = root.items.get("models")
+    *parents, key = split_path(path, models.items if isinstance(models, tree.Mapping) else ())
     for parent in parents:
         child = section.items.get(parent)
         if not isinstance(child, tree.Mapping):
@@ -117,7 +124,7 @@ def _apply(override: str, root: tree.Mapping, reading: Reading) -> None:
     section.items[key] = value or tree.nothing(SET)
 
 
-def _split(path: str, root: tree.Mapping) -> list[str]:
+def split_path(path: str, models: Iterable[str]) -> list[str]:
     """The keys of a dotted path. Model ids may hold dots: the longest configured id that fits is meant,
 
     and for a new model everything up to the last dot, since the keys of a model hold none.
@@ -125,9 +132,7 @@ def _split(path: str, root: tree.Mapping) -> list[str]:
     section, dot, rest = path.partition(".")
     if section != "models" or not dot:
         return path.split(".")
-    models = root.items.get("models")
-    ids = sorted(models.items, key=len, reverse=True) if isinstance(models, tree.Mapping) else []
-    for model_id in ids:
+    for model_id in sorted(models, key=len, reverse=True):
         if rest == model_id:
             return [section, model_id]
         if rest.startswith(f"{model_id}."):

@@ -60,7 +60,9 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds, _time(1), _doc("How long one answer may take from request to last byte.")
     ] = Seconds(600)
     drain_timeout: Annotated[
-        Seconds, _time(0), _doc("On shutdown, how long running requests may take to finish.")
+        Seconds,
+        _time(0),
+        _doc("On shutdown, or before a changed model is reloaded, how long requests may take to finish."),
     ] = Seconds(20)
 
 
@@ -128,6 +130,13 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     load_timeout: Annotated[Seconds, _time(1), _doc("A load that takes longer than this has failed.")] = (
         Seconds(900)
     )
+    hang_timeout: Annotated[
+        Seconds,
+        _time(1),
+        _doc(
+            "A model's process that shows no sign of life for so long is replaced; no step takes that long."
+        ),
+    ] = Seconds(60)
     restart_backoff: Annotated[
         Seconds, _time(0.01), _doc("Wait before a crashed model is loaded again; doubles each time.")
     ] = Seconds(1)

@@ -16,13 +16,13 @@ from edged.gguf.recurrent import state_bytes
 from edged.gguf.repack import repacked_tensors, replaced_tensors
 
 KvType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl"]
-MAX_DRAFT_TOKENS = 7  # in one step beside a sure one: kernels take eight at once best; each has its logits
+MAX_DRAFT_TOKENS = 7  # in one step beside a lone sequence's sure one: kernels take eight at once best
 _FLOAT_BYTES = 4
 _MASK_BYTES = 2  # float16
 # Anonymous memory of a runner before it has a model (15.6 MiB with llama.cpp's bindings and numpy; a chat
 # template takes 2 MiB more) and what a context costs beside its buffers: graphs, cells, threads.
 _RUNNER_BYTES = 21 << 20
-_CANDIDATE_BYTES = 12  # llama_token_data
+_CANDIDATE_BYTES = 12 + 8  # llama_token_data, and numpy's number of the token
 _TOKEN_BYTES = 172  # a token's text three times over, its score and hash entry
 _MERGE_BYTES = 200  # a pair of strings in a hash table
 
@@ -39,7 +39,7 @@ class ContextSettings(msgspec.Struct, frozen=True, kw_only=True):
     instruction_sets: tuple[str, ...] = ()
     kv_unified: bool = False
     swa_full: bool = False
-    n_drafts: int = 0  # tokens that a step may compute beside one of each sequence
+    n_drafts: int = 0  # tokens that a step may compute beside a lone sequence's, so many less for each other
 
 
 class Footprint(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ def footprint(header: GgufHeader, settings: ContextSettings, base_bytes: int | N
         + state_bytes(header, settings.n_seq_max),
         compute_bytes=_compute_bytes(header, settings, layout),
         output_bytes=_output_bytes(header, settings),
-        sampling_bytes=_sampling_bytes(header, settings),
+        sampling_bytes=_sampling_bytes(header),
         vocabulary_bytes=vocabulary_bytes,
         process_bytes=_RUNNER_BYTES if base_bytes is None else max(0, base_bytes - vocabulary_bytes),
     )
@@ -166,14 +166,12 @@ def _output_bytes(header: GgufHeader, settings: ContextSettings) -> int:
 
 
 def _outputs(settings: ContextSettings) -> int:
-    return settings.n_seq_max + settings.n_drafts
+    return max(settings.n_seq_max, 1 + settings.n_drafts)
 
 
-def _sampling_bytes(header: GgufHeader, settings: ContextSettings) -> int:
-    """Each sequence's sampler chain keeps its own list of all tokens as candidates."""
-    if header.is_embedding_model:
-        return 0
-    return _CANDIDATE_BYTES * settings.n_seq_max * header.n_vocab
+def _sampling_bytes(header: GgufHeader) -> int:
+    """Where a chain looks at all tokens there is a list of them, for one sequence after the other."""
+    return 0 if header.is_embedding_model else _CANDIDATE_BYTES * header.n_vocab
 
 
 def _vocabulary_bytes(header: GgufHeader) -> int:

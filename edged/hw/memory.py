@@ -1,5 +1,6 @@
 """Memory facts: RAM, the tightest cgroup limit, swap, zram and memory pressure. All sizes in bytes."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -42,6 +43,34 @@ def memory_facts(proc: Path = Path("/proc"), sys: Path = Path("/sys")) -> Memory
         zram_bytes=zram_bytes(sys),
         psi_some_avg10=stalled.some_avg10,
         psi_full_avg10=stalled.full_avg10,
+    )
+
+
+def held_bytes(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
+    """The memory that would be available again without these processes: anonymous and locked pages."""
+    held = 0
+    for pid in pids:
+        status = parse_meminfo(text.read(proc / str(pid) / "status") or "")
+        held += status.get("RssAnon", 0) + status.get("VmLck", 0)
+    return held
+
+
+def oom_kills(proc: Path = Path("/proc")) -> int | None:
+    """How many processes the kernel has ended for their memory since boot; None where it does not say."""
+    for line in (text.read(proc / "vmstat") or "").splitlines():
+        name, _, count = line.partition(" ")
+        if name == "oom_kill":
+            return text.integer(count)
+    return None
+
+
+def without(facts: MemoryFacts, held_bytes: int) -> MemoryFacts:
+    """The facts as they would be if nobody held so many bytes."""
+    available, used = facts.available_bytes, facts.cgroup_used_bytes
+    return msgspec.structs.replace(
+        facts,
+        available_bytes=None if available is None else available + held_bytes,
+        cgroup_used_bytes=None if used is None else max(0, used - held_bytes),
     )
 
 

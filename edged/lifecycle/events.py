@@ -1,14 +1,27 @@
 """What a runner says, as its model's state and as answers to those who asked."""
 
 import logging
+import signal
 import threading
+import time
+from typing import NoReturn
 
 import msgspec
 
-from edged.errors import EdgedError
+from edged.errors import EdgedError, Unavailable
+from edged.hw.memory import oom_kills
 from edged.lifecycle.process import Event
 from edged.lifecycle.requests import Answer, InFlight, error_of
-from edged.lifecycle.status import Cause, LoadClock, ModelStatus, remaining_s
+from edged.lifecycle.status import (
+    Cause,
+    Failure,
+    LoadClock,
+    ModelStatus,
+    State,
+    remaining_s,
+    why_ended,
+    why_not_ready,
+)
 from edged.lifecycle.supervision import Observer
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -23,6 +36,10 @@ class Board:
         self.changed = threading.Condition()
         self.clock = LoadClock()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.ended_by: Cause = "crash"  # the last runner that failed
+        self.out_of_memory = False  # the kernel has ended it for its memory
+        self.oom_kills: int | None = None  # on this machine, when the load began
+        self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
             state="unloaded",
@@ -38,6 +55,38 @@ class Board:
         """Whether the model is to be unloaded, whatever its runner is doing."""
         return self.status.state == "unloading"
 
+    def begin(self) -> None:
+        """A load begins."""
+        self.load_failed = self.out_of_memory = False
+        self.ended_by = "crash"
+        self.oom_kills = oom_kills()
+        self.clock = LoadClock()
+        self.moved_s = None
+        self.set(
+            state="loading", reason=None, bytes_done=0, prefetch_done=False,
+            measured_ready_s=None, measured_first_answer_s=None,
+        )  # fmt: skip
+
+    def ended(self, exit_code: int, ended_while: State) -> str:
+        """Why a runner has ended that nobody stopped."""
+        kills = oom_kills()
+        more = kills is not None and self.oom_kills is not None and kills > self.oom_kills
+        self.out_of_memory = more and exit_code == -signal.SIGKILL
+        return why_ended(exit_code, ended_while, for_memory=self.out_of_memory)
+
+    @property
+    def failure(self) -> Failure:
+        """What kind of end the last runner had."""
+        if self.load_failed:
+            return "file"
+        if self.out_of_memory:
+            return "memory"
+        return "hung" if self.ended_by == "hung" else "crash"
+
+    def refuse(self, retry_after_s: float) -> NoReturn:
+        """Raises Unavailable with why the model does not answer."""
+        raise Unavailable(why_not_ready(self.status), max(1.0, retry_after_s))
+
     def set(self, **changes: object) -> None:
         """Change fields of the status."""
         self.status = msgspec.structs.replace(self.status, **changes)
@@ -45,9 +94,10 @@ class Board:
     def now(self) -> ModelStatus:
         """What can be said now."""
         with self.changed:
-            return msgspec.structs.replace(
-                self.status, remaining_s=remaining_s(self.status, self.clock.elapsed_s)
-            )
+            left_s = remaining_s(self.status, self.clock.elapsed_s)
+            moved_s = self.moved_s if self.status.pid is not None else None
+            silent_s = 0.0 if moved_s is None else time.monotonic() - moved_s
+            return msgspec.structs.replace(self.status, remaining_s=left_s, silent_s=silent_s)
 
 
 class Events:
@@ -123,7 +173,7 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
+                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
                 measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()

@@ -12,17 +12,18 @@ from collections.abc import Callable
 import msgspec
 
 from edged.errors import ModelFileError, RunnerFailed, Unavailable
+from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.requests import Generation, InFlight, Pending
-from edged.lifecycle.status import Cause, LoadClock, ModelStatus, why_ended, why_not_ready
-from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, start_frame
+from edged.lifecycle.requests import Generation, InFlight
+from edged.lifecycle.status import Cause, GivenUp, ModelStatus
+from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame, start_frame
+from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
-_CRASHES_WORTH_WAITING_FOR = 3
 _STOP_S = 5.0  # for a runner to end what it computes and give its memory back
 
 
@@ -39,7 +40,8 @@ class RunnerHandle:
     ) -> None:
         """`check_file` raises ModelFileError for a file that must not be loaded; called before each load.
 
-        `take_spare` gives a runner that has been started already, if there is one.
+        `take_spare`, called before each load, gives a runner that has been started already, if there is one;
+        it may wait until there is room.
         """
         self.plan = plan
         self._supervision = supervision
@@ -51,8 +53,9 @@ class RunnerHandle:
         self._wanted = False
         self._closed = False
         self._supervisor: threading.Thread | None = None
-        self._process: RunnerProcess | None = None
+        self._vigil: Vigil | None = None
         self._in_flight = InFlight()
+        self._desk = Desk(board, self._in_flight)
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -63,9 +66,10 @@ class RunnerHandle:
     def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now.
 
-        Raises Unavailable after `close`.
+        Raises Unavailable after `close`, Replaced after `retire`.
         """
         with self._changed:
+            self._desk.check_in_force()
             if self._closed:
                 raise Unavailable("edged is shutting down", 5.0)
             self._wanted = True
@@ -84,7 +88,7 @@ class RunnerHandle:
         """Stop the runner and return when its memory is free; requests in flight end with RunnerFailed."""
         with self._changed:
             self._wanted = False
-            supervisor, process, state = self._supervisor, self._process, self._board.status.state
+            supervisor, process, state = self._supervisor, self._desk.process, self._board.status.state
             if supervisor is None:
                 return
             self._board.set(state="unloading")
@@ -98,8 +102,8 @@ class RunnerHandle:
                 process.interrupt()  # a load does not read frames
         supervisor.join(_STOP_S)
         with self._changed:
-            if self._supervisor is supervisor and self._process is not None:
-                self._process.kill()  # it hangs
+            if self._supervisor is supervisor and self._desk.process is not None:
+                self._desk.process.kill()  # it hangs
         supervisor.join(_STOP_S)  # only the check of a large file takes longer, and no runner follows it
 
     def close(self) -> None:
@@ -109,10 +113,35 @@ class RunnerHandle:
             self._awaited.close()
         self.unload()
 
+    def supervise(self, supervision: Supervision, *, at_start: bool) -> None:
+        """Go on by other limits, which a runner takes while it works; load at start or not from now on."""
+        with self._changed:
+            self._supervision = supervision
+            self._backoff.first_s, self._backoff.longest_s = supervision.backoff_s, supervision.backoff_max_s
+            if self.plan.load_at_start != at_start:
+                self.plan = msgspec.structs.replace(self.plan, load_at_start=at_start)
+                self._board.set(load_at_start=at_start)
+            process = self._desk.process
+        if process is not None:
+            try:
+                process.send(limits_frame(supervision))
+            except RunnerFailed as error:
+                log.debug("%s: %s", self.plan.model, error)
+
+    def retire(self) -> None:
+        """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""
+        with self._changed:
+            self._desk.retired = True
+            self._changed.notify_all()
+
+    def drain(self, deadline: float) -> bool:
+        """Return when everything it took is answered; False if `deadline` (monotonic) passes before."""
+        return self._in_flight.wait_until_none(deadline)
+
     def ensure_ready(self, wait_s: float, cause: Cause = "demand") -> None:
         """Return when the model answers; loads it when it is not.
 
-        Raises Unavailable after `wait_s`, or at once when waiting would be in vain.
+        Raises Unavailable after `wait_s`, or at once when waiting would be in vain; Replaced after `retire`.
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
@@ -126,81 +155,55 @@ class RunnerHandle:
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
         with self._awaited.by_one_more():
             while not self._is_ready():
-                if self._board.status.state == "failed" and not self._worth_waiting():
-                    raise Unavailable(
-                        why_not_ready(self._board.status), max(1.0, self._retry_at_s - time.monotonic())
-                    )
+                self._desk.check_in_force()
+                if self._board.status.state == "failed" and self._given_up():
+                    self._board.refuse(self._retry_at_s - time.monotonic())
                 if self._supervisor is None:
                     self.load(cause)
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
-                    raise Unavailable(
-                        why_not_ready(self._board.status), max(1.0, self.status().remaining_s or 1.0)
-                    )
+                    self._board.refuse(self.status().remaining_s or 1.0)
 
     def status(self) -> ModelStatus:
         """What can be said now."""
         return self._board.now()
 
+    @property
+    def is_supervised(self) -> bool:
+        """Whether whoever has to look after the runner does."""
+        supervisor, vigil = self._supervisor, self._vigil
+        return (supervisor is None or supervisor.is_alive()) and (vigil is None or vigil.is_kept)
+
     # ---- requests ----
 
     def generate(self, request: protocol.Generate) -> Generation:
-        """Submit a generation. Raises Unavailable or RunnerFailed when no runner takes it."""
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
-        return Generation(pending, lambda: self._cancel(pending))
+        """Submit a generation. Raises Unavailable, Replaced or RunnerFailed when no runner takes it."""
+        return self._desk.generate(request)
 
     def embed(
         self, request: protocol.Embed, deadline: float, check: Callable[[], None] = lambda: None
     ) -> protocol.Embeddings:
         """Embed and wait; `check`, called now and then, gives up by raising.
 
-        Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, and what `check` raises.
+        Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, Replaced, and what `check` raises.
         """
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
-        try:
-            return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
-        finally:
-            self._cancel(pending)
+        return self._desk.embed(request, deadline, check)
 
     def warmup(self, deadline: float) -> float:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
-        pending = self._submit(protocol.Warmup)
-        try:
-            return pending.warmed(deadline).elapsed_s
-        finally:
-            self._cancel(pending)
-
-    def _submit(
-        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
-    ) -> Pending:
-        with self._changed:
-            process = self._process
-            if process is None or self._board.status.state != "ready":
-                raise Unavailable(why_not_ready(self._board.status), 1.0)
-            if self._board.status.measured_first_answer_s is None and not self._in_flight:
-                self._board.clock.asked()
-            pending = self._in_flight.begin(n_answers)
-        try:
-            process.send(make(pending.request))
-        except BaseException:
-            self._in_flight.forget(pending)
-            raise
-        return pending
-
-    def _cancel(self, pending: Pending) -> None:
-        process = self._process
-        if self._in_flight.forget(pending) and process is not None:
-            try:
-                process.send(protocol.Cancel(pending.request))
-            except RunnerFailed as error:
-                log.debug("%s: nothing to cancel: %s", self.plan.model, error)
+        return self._desk.warmup(deadline)
 
     # ---- the supervisor thread ----
+
+    @property
+    def _fields(self) -> dict[str, str]:
+        """What log records say about the model."""
+        return {"MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
 
     def _supervise(self, cause: Cause) -> None:
         while not self._board.unloading:
             self._fail(self._run_once(cause))
-            cause = "crash"
+            cause = self._board.ended_by
             with self._changed:
                 self._changed.wait_for(self._may_retry, max(0.0, self._retry_at_s - time.monotonic()))
         with self._changed:
@@ -208,7 +211,8 @@ class RunnerHandle:
             self._backoff.reset()
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
-            if self._wanted and not self._closed:  # asked for again in the meantime
+            log.info("%s: unloaded", self.plan.model, extra={"EVENT": "model_unloaded", **self._fields})
+            if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
                 self.load("demand")
 
     def _may_retry(self) -> bool:
@@ -229,6 +233,7 @@ class RunnerHandle:
             self._board.load_failed = True
             reason = str(error)
         except (protocol.ProtocolError, RunnerFailed, OSError) as error:
+            self._board.ended_by = "hung" if isinstance(error, Hung) else "crash"
             reason = str(error)
         except Exception as error:  # whatever it was: without its supervisor the model would load for ever
             log.exception("%s: the supervisor failed", self.plan.model)
@@ -240,12 +245,7 @@ class RunnerHandle:
         with self._changed:
             if self._board.unloading:
                 return False
-            self._board.load_failed = False
-            self._board.clock = LoadClock()
-            self._board.set(
-                state="loading", reason=None, bytes_done=0, prefetch_done=False,
-                measured_ready_s=None, measured_first_answer_s=None,
-            )  # fmt: skip
+            self._board.begin()
             return True
 
     def _spawn(self) -> RunnerProcess:
@@ -255,18 +255,21 @@ class RunnerHandle:
     def _follow(self, process: RunnerProcess, cause: Cause) -> None:
         """Load and serve until the process ends."""
         with self._changed:
-            self._process = process
+            self._desk.process = process
             self._board.set(pid=process.pid)
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
-        process.send(start_frame(self.plan, self._supervision))
-        for event in process.events(self._patience_s):
+            limits = self._supervision
+            process.send(start_frame(self.plan, limits))  # before what `supervise` sends
+        log.info("%s: loading (%s)", *self._fields.values(), extra={"EVENT": "model_loading", **self._fields})
+        self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
+        for event in process.events(vigil.patience_s):
             self._events.apply(event, cause)
 
     def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
         """End the process and its requests; returns why, by exit code where there is no `reason` already."""
         with self._changed:
-            self._process = None
+            self._desk.process = self._vigil = None
             ended_while = self._board.status.state
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
@@ -275,7 +278,7 @@ class RunnerHandle:
             if reason is not None:
                 process.kill()
             exit_code = process.close()
-            said = said or why_ended(exit_code, ended_while)
+            said = said or self._board.ended(exit_code, ended_while)
             with self._changed:
                 self._board.set(
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
@@ -284,15 +287,6 @@ class RunnerHandle:
         self._in_flight.abandon(f"{self.plan.model}: {what_now}")
         return said or ""
 
-    def _patience_s(self) -> float | None:
-        if self._board.status.state != "loading":
-            return None
-        most_s = self._supervision.load_timeout_s
-        left_s = most_s - self._board.clock.elapsed_s
-        if left_s <= 0:
-            raise RunnerFailed(f"the load took longer than loading.load_timeout ({most_s:g} s)")
-        return left_s
-
     def _fail(self, reason: str) -> None:
         with self._changed:
             if self._board.unloading:
@@ -300,10 +294,11 @@ class RunnerHandle:
             backoff_s = self._backoff.after(self._board.clock.served_s, load_failed=self._board.load_failed)
             self._retry_at_s = time.monotonic() + backoff_s
             self._board.set(
-                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1
-            )
+                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1,
+                given_up=self._given_up(),
+            )  # fmt: skip
             self._changed.notify_all()
-        self._observer.failed(self.plan, reason)
+        self._observer.failed(self.plan, reason, self._board.failure)
 
-    def _worth_waiting(self) -> bool:
-        return not self._board.load_failed and self._backoff.crashes < _CRASHES_WORTH_WAITING_FOR
+    def _given_up(self) -> GivenUp | None:
+        return self._backoff.given_up(load_failed=self._board.load_failed)

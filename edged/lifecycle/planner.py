@@ -1,5 +1,6 @@
 """From a configuration to plans: the effects around the pure `plan` (headers, probe)."""
 
+import logging
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -12,7 +13,7 @@ from edged.gguf.header import read_header
 from edged.gguf.layout import prefetch_ranges
 from edged.hw.probe import probe
 from edged.hw.residency import Run
-from edged.hw.snapshot import HardwareSnapshot
+from edged.hw.snapshot import HardwareSnapshot, MemoryFacts
 from edged.lifecycle.process import lazy_map_library
 from edged.lifecycle.repack_gain import llama_build
 from edged.lifecycle.spares import Ahead
@@ -22,6 +23,8 @@ from edged.policy.settings import kind_of
 from edged.policy.timing import SPAWN_S
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 from edged.store import receipt
+
+log = logging.getLogger(__name__)
 
 _LAZY_PROBE_BYTES = 8 << 20
 _HANDOVER_S = 0.01  # to a runner that has imported everything
@@ -42,17 +45,20 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     settings: PlanSettings = PlanSettings()
 
 
-def plan_models(config: Config, measured: Measured, ahead: Ahead | None = None) -> Planned:
+def plan_models(
+    config: Config, measured: Measured, ahead: Ahead | None = None, memory: MemoryFacts | None = None
+) -> Planned:
     """Measure this machine and plan every configured model; a file that cannot be read is a problem.
 
     `ahead`: the runners that load at start have been started, so their imports run while this measures.
+    `memory`: facts to plan on instead of those of this moment.
     """
     inputs, problems = _inputs(config)
     wanted = {model.path: _wanted(model) for model in inputs}
     snapshot = probe(
         [str(model_path(config, model)) for model in config.models],
         wanted,
-        memory=ahead.memory if ahead else None,
+        memory=ahead.memory if ahead else memory,
     )
     if ahead is not None:
         spawn_s = SPAWN_S if measured.spawn_s is None else measured.spawn_s
@@ -81,9 +87,38 @@ def planner(
     def plan_anew(ahead: Ahead | None) -> Planned:
         planned = plan_models(config, measured(), ahead)
         planned_on(planned.snapshot)
+        _tell(planned)
         return planned
 
     return plan_anew
+
+
+def replanner(
+    measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
+) -> Callable[[Config, MemoryFacts | None], Planned]:
+    """The same for any configuration, while models are loaded."""
+
+    def plan_anew(config: Config, memory: MemoryFacts | None) -> Planned:
+        planned = plan_models(config, measured(), memory=memory)
+        planned_on(planned.snapshot)
+        _tell(planned)
+        return planned
+
+    return plan_anew
+
+
+def _tell(planned: Planned) -> None:
+    """What an operator should know of the plans: who is not served, and who gets less than it could use."""
+    for model, why in planned.problems.items():
+        log.error("%s: cannot be planned: %s", model, why, extra={"EVENT": "model_refused", "MODEL": model})
+    for each in planned.plans:
+        fields = {"MODEL": each.model, "STRATEGY": each.strategy}
+        if each.strategy == "refused":
+            why = " ".join(each.reasons)
+            log.error("%s: refused: %s", each.model, why, extra={"EVENT": "model_refused", **fields})
+        elif each.shrunk:
+            what = ", ".join(each.shrunk)
+            log.warning("%s: made to fit: %s", each.model, what, extra={"EVENT": "plan_shrunk", **fields})
 
 
 def _wanted(model: ModelInput) -> list[Run]:

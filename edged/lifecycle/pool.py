@@ -3,20 +3,22 @@
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 
-from edged.config.paths import model_path
 from edged.config.schema import Config
-from edged.errors import Unavailable, UnknownModel
+from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.handover import Handover
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.planner import Planned
-from edged.lifecycle.prefixes import prefix_folder
+from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
-from edged.lifecycle.spares import Ahead, Spares, how_many, imports_are_cached
-from edged.lifecycle.status import Cause, ModelStatus
-from edged.lifecycle.supervision import Observer, Supervision
+from edged.lifecycle.served import Served, places
+from edged.lifecycle.spares import Ahead, Spares, how_many_now
+from edged.lifecycle.start import awaited, failure
+from edged.lifecycle.status import Cause, Failure, ModelStatus
+from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -31,56 +33,75 @@ class Pool:
 
         The first time runners may have been started ahead of their plans, and `planner` is told so.
         """
-        self._config = config
+        self._now = Served(config=config)
         self._planner = planner
         self._observer = observer
         self._lease_fd = os.memfd_create("edged-compute-lease")
         self._board_fd = os.memfd_create("edged-reading-turns")
-        self._replanning = threading.Lock()
-        self._handles: dict[str, RunnerHandle] = {}
-        self._problems: dict[str, str] = {}  # why there was no plan; of no meaning once there is a handle
+        self._changing = threading.Lock()  # held while a change of what is served is worked out
+        self._swap = threading.Lock()  # held while it is put in force
+        self._places: dict[str, int] = {}  # on the board
+        self._handover: Handover | None = None
+        self._announcing = threading.Lock()
         self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
         ahead = Ahead(memory=memory_facts())
-        n_spares = self._how_many_spares(ahead)
+        n_spares = how_many_now(config, ahead.memory)
         self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
         try:
             planned = planner(ahead if n_spares else None)
             self.snapshot = planned.snapshot
             self._repack_gains_wanted = planned.repack_gains_wanted
-            for model in config.models:
-                self._adopt(model, planned)
+            self._now = self._adopted(config, planned, {}, self._spares.take)
         except BaseException:
             self.close()
             raise
 
     @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._now.config
+
+    @property
     def plans(self) -> tuple[LoadPlan, ...]:
         """The plans in force, in the order of the configuration."""
-        return tuple(self._handles[model].plan for model in self._config.models if model in self._handles)
+        return self._now.plans
 
     @property
     def problems(self) -> dict[str, str]:
         """Why a model has no plan, by model."""
-        return {model: why for model, why in self._problems.items() if model not in self._handles}
+        return dict(self._now.unplanned)
 
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
-        at_start = [handle for handle in self._handles.values() if handle.plan.load_at_start]
-        at_start.sort(key=lambda handle: sum(piece.length for piece in handle.plan.prefetch))
+        at_start = [plan for plan in self.plans if plan.load_at_start]
         self._spares.keep(len(at_start))
-        for handle in at_start:
-            handle.load("boot")
+        self.load_all([plan.model for plan in at_start], "boot")
+
+    def load_all(self, models: Collection[str], cause: Cause) -> None:
+        """Load what has a plan of these, the least to read first; returns at once. Raises Unavailable."""
+        served = self._now
+        handles = [served.handles[model] for model in models if model in served.handles]
+        for handle in sorted(handles, key=lambda each: sum(piece.length for piece in each.plan.prefetch)):
+            handle.load(cause)
 
     def when_started(self, announce: Callable[[], None]) -> None:
-        """Call `announce` once, when every model that is loaded at start answers."""
+        """Call `announce` once, when every model that is loaded at start answers, or has been given up
+        while another is there.
+        """
         self._when_started = announce
         self._announce_if_started()
 
-    def waiting_for(self) -> tuple[ModelStatus, ...]:
-        """The models to be loaded at start that do not answer yet (or never will: see their reason)."""
-        return tuple(status for status in self.statuses() if status.load_at_start and status.state != "ready")
+    @property
+    def is_starting(self) -> bool:
+        """Whether the start goes on, or has failed."""
+        return self._when_started is not None
+
+    @property
+    def is_supervised(self) -> bool:
+        """Whether every runner is looked after."""
+        return all(handle.is_supervised for handle in self._now.handles.values())
 
     def repack_work(self) -> Work:
         """What to measure of repacking when nothing else happens."""
@@ -103,86 +124,109 @@ class Pool:
 
     def statuses(self) -> tuple[ModelStatus, ...]:
         """Every model's status, in the order of the configuration."""
-        return tuple(self.status(model) for model in self._config.models)
+        return self._now.statuses()
 
     def status(self, model: str) -> ModelStatus:
         """One model's status. Raises UnknownModel."""
-        self._check_known(model)
-        handle = self._handles.get(model)
-        if handle is not None:
-            return handle.status()
-        settings = self._config.models[model]
-        return ModelStatus(
-            model=model,
-            state="failed",
-            kind=None if settings.kind == "auto" else settings.kind,
-            strategy="refused",
-            load_at_start=settings.preload,
-            reason=self._problems[model],
-        )
+        return self._now.status(model)
 
     def ensure_ready(self, model: str, wait_s: float) -> RunnerHandle:
         """The model's handle once it answers; loads it on demand, and waits with whoever else asked.
 
         Raises UnknownModel, or Unavailable with the predicted time.
         """
-        handle = self._handle(model)
-        self._check_open()
-        self.when_wanted()
-        self._check_room(handle)
-        handle.ensure_ready(wait_s)
-        return handle
+        deadline = time.monotonic() + wait_s
+        while True:
+            served = self._now
+            handle = served.handle(model)
+            self._check_open()
+            self.when_wanted()
+            served.check_room(model)
+            try:
+                handle.ensure_ready(deadline - time.monotonic())
+            except Replaced:
+                continue
+            return handle
 
     def load(self, model: str) -> None:
         """Begin to load; returns at once. A model that could not be planned is planned anew.
 
         Raises UnknownModel or Unavailable.
         """
-        self._check_known(model)
+        self._now.check_known(model)
         self._check_open()
         self.when_wanted()
-        with self._replanning:
-            if model not in self._handles:
-                self._adopt(model, self._planner(None))
-        self._check_open()  # again: planning takes its time, and `close` knows only the models that it saw
-        handle = self._handle(model)
-        self._check_room(handle)
-        handle.load("demand")
-
-    def _check_room(self, handle: RunnerHandle) -> None:
-        """Refuse to load what does not fit beside what is loaded: the kernel would end one of them.
-
-        Raises Unavailable.
-        """
-        if handle.status().state != "unloaded":
-            return
-        for other in self._handles.values():
-            clash = handle.plan.alone or other.plan.alone
-            if other is not handle and clash and other.status().state != "unloaded":
-                wanted, there = handle.plan.model, other.plan.model
-                raise Unavailable(
-                    f"model {wanted} does not fit into memory beside {there}; unload that first:"
-                    f" POST /edged/v1/models/{there}/unload",
-                    30.0,
-                )
+        with self._changing:
+            served = self._now
+            if model in served.unplanned:
+                planned = self._planner(None)
+                self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
+            handle = self._now.handle(model)
+            self._now.check_room(model)
+            handle.load("demand")
 
     def unload(self, model: str) -> None:
         """Give the model's memory back; the next request for it loads it again. Raises UnknownModel."""
-        self._check_known(model)
-        handle = self._handles.get(model)
-        if handle is not None:
-            handle.unload()
+        served = self._now
+        served.check_known(model)
+        if model in served.handles:
+            served.handles[model].unload()
 
     def warmup(self, model: str, wait_s: float) -> float:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
-        return self.ensure_ready(model, wait_s).warmup(deadline)
+        while True:
+            handle = self.ensure_ready(model, deadline - time.monotonic())
+            try:
+                return handle.warmup(deadline)
+            except Replaced:
+                continue
+
+    def apply(
+        self,
+        config: Config,
+        planner: Callable[[Ahead | None], Planned],
+        planned: Planned | None,
+        kept: Collection[str],
+    ) -> Handover:
+        """Put a configuration in force: `kept` models go on, by their new limits; the others by new plans.
+
+        The caller finishes the handover; until then the others wait. `planned` is None where all are kept.
+        Raises Unavailable when edged is shutting down.
+        """
+        with self._changing:
+            self._check_open()
+            before = self._now
+            going_on = {model: before.handles[model] for model in kept}
+            handover = Handover(handle for model, handle in before.handles.items() if model not in kept)
+            self._put_in_force(self._adopted(config, planned, going_on, handover.wait), handover)
+            self._planner = planner
+            if planned is not None:
+                self.snapshot = planned.snapshot
+            for model, handle in going_on.items():
+                preload = config.models[model].preload
+                changed = preload != before.config.models[model].preload
+                at_start = preload if changed else handle.plan.load_at_start
+                handle.supervise(self._supervision(config, model), at_start=at_start)
+            handover.retire()
+        return handover
+
+    def _put_in_force(self, served: Served, handover: Handover | None = None) -> None:
+        """Raises Unavailable when edged is shutting down: `close` knows only the models that it saw."""
+        with self._swap:
+            self._check_open()
+            self._now = served
+            self._handover = handover or self._handover
 
     def close(self) -> None:
         """Stop every runner for good, all at the same time."""
-        self.draining = True
+        with self._swap:
+            self.draining = True
+            served, handover = self._now, self._handover
         self._spares.close()
-        stops = [threading.Thread(target=handle.close) for handle in list(self._handles.values())]
+        stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
+        if handover is not None:
+            stops.append(threading.Thread(target=handover.abandon))
         for stop in stops:
             stop.start()
         for stop in stops:
@@ -207,60 +251,49 @@ class Pool:
         """Pass it on."""
         self._observer.reads(plan, reads)
 
-    def failed(self, plan: LoadPlan, reason: str) -> None:
-        """Pass it on."""
-        self._observer.failed(plan, reason)
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
+        """Pass it on; nobody need wait any longer for a model that has been given up."""
+        self._observer.failed(plan, reason, how)
+        self._announce_if_started()
 
     def _announce_if_started(self) -> None:
-        if self._when_started is not None and not self.waiting_for():
+        if self._when_started is None:
+            return
+        statuses = self.statuses()
+        if awaited(statuses) or failure(statuses) is not None:
+            return
+        with self._announcing:  # several supervisors may come here at once
             announce, self._when_started = self._when_started, None
+        if announce is not None:
             announce()
 
-    def _adopt(self, model: str, planned: Planned) -> None:
-        plan = next((plan for plan in planned.plans if plan.model == model), None)
-        if plan is None or plan.strategy == "refused":
-            self._problems[model] = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
-            return
-        self._handles[model] = RunnerHandle(
-            plan, self._supervision(model), self, check_file, self._spares.take
-        )
+    def _adopted(
+        self,
+        config: Config,
+        planned: Planned | None,
+        going_on: Mapping[str, RunnerHandle],
+        take: Callable[[], RunnerProcess | None],
+    ) -> Served:
+        """What is served by plans: the models that go on, and for the others new ways to runners."""
+        plans = {plan.model: plan for plan in planned.plans} if planned else {}
+        self._places = places(config.models, self._places)
+        handles, unplanned = {}, {}
+        for model in config.models:
+            plan = plans.get(model)
+            if model in going_on:
+                handles[model] = going_on[model]
+            elif plan is None or plan.strategy == "refused":
+                why = planned.problems.get(model) if planned else None
+                unplanned[model] = why or " ".join(plan.reasons if plan else ())
+            else:
+                supervision = self._supervision(config, model)
+                handles[model] = RunnerHandle(plan, supervision, self, check_file, take)
+        short = frozenset(model for model in unplanned if model in plans)
+        return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
 
-    def _how_many_spares(self, ahead: Ahead) -> int:
-        if not imports_are_cached():
-            return 0
-        wanted = [model for model, settings in self._config.models.items() if settings.preload]
-        there = sum(model_path(self._config, model).is_file() for model in wanted)
-        return how_many(there, ahead.memory, len(os.sched_getaffinity(0)))
-
-    def _supervision(self, model: str) -> Supervision:
-        loading, settings = self._config.loading, self._config.models[model]
-        return Supervision(
-            load_timeout_s=loading.load_timeout,
-            backoff_s=loading.restart_backoff,
-            backoff_max_s=loading.restart_backoff_max,
-            max_queue_requests=settings.max_queue_requests,
-            max_queue_tokens=settings.max_queue_tokens,
-            step_s=float(settings.step_time),
-            speculate=settings.speculation == "auto",
-            prefix_dir=str(prefix_folder(self._config, model)),
-            prefix_bytes=int(settings.prefix_cache),
-            lease_fd=self._lease_fd,
-            board_fd=self._board_fd,
-            number=list(self._config.models).index(model),
-        )
+    def _supervision(self, config: Config, model: str) -> Supervision:
+        return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])
 
     def _check_open(self) -> None:
         if self.draining:
             raise Unavailable("edged is shutting down", 5.0)
-
-    def _check_known(self, model: str) -> None:
-        if model not in self._config.models:
-            known = ", ".join(self._config.models) or "none"
-            raise UnknownModel(f"model {model!r} is not configured; configured models: {known}")
-
-    def _handle(self, model: str) -> RunnerHandle:
-        self._check_known(model)
-        handle = self._handles.get(model)
-        if handle is None:
-            raise Unavailable(f"model {model} cannot be loaded: {self._problems[model]}", 60.0)
-        return handle

@@ -1,7 +1,9 @@
 """One runner process: spawned with a socketpair, its frames and log lines read in one loop, always reaped."""
 
 import importlib.util
+import logging
 import os
+import select
 import selectors
 import socket
 import subprocess
@@ -13,15 +15,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edged.errors import RunnerFailed
-from edged.runner import protocol
+from edged.lifecycle.signs import Signs, signs_of
+from edged.runner import protocol, pulse
+
+log = logging.getLogger(__name__)
 
 _SEND_TIMEOUT_S = 10.0
 _KEPT_LOG_LINES = 20
 _MAX_LINE_BYTES = 4096
 _STOP_S = 5.0
-# How often OpenMP threads look at a barrier before they sleep: long enough where all of them run, over soon
-# where one waits for a core, or where the step has ended and another runner computes.
-_BARRIER_SPINS = "10000"
+# How often OpenMP threads look at a barrier before they sleep: for longer than lies between the end of a step
+# and the next one (a third of a millisecond), since waking them takes a twentieth of a step; over soon where
+# one waits for a core, or another runner computes. libgomp's own 300,000 take milliseconds here, one on ARM.
+_BARRIER_SPINS = {"x86_64": "50000"}
+# what systemd tells a service about itself; LISTEN_* the daemon has removed from its own environment
+_SYSTEMDS = frozenset({"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"})
+_PING = protocol.pack(protocol.Ping())
 
 LogLine = str
 Event = protocol.FromRunner | LogLine
@@ -47,11 +56,12 @@ class RunnerProcess:
         ours, theirs = socket.socketpair()
         ours.settimeout(_SEND_TIMEOUT_S)
         library = None
+        self._pulse = os.fdopen(pulse.create(), "rb", buffering=0)
         try:
             library = _opened(lazy_map_library())
-            descriptors = (theirs.fileno(), library, *inherited)
+            descriptors = (theirs.fileno(), self._pulse.fileno(), library, *inherited)
             self._child = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno())],
+                [sys.executable, "-m", module, str(theirs.fileno()), str(self._pulse.fileno())],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -61,6 +71,7 @@ class RunnerProcess:
             )
         except OSError:
             ours.close()
+            self._pulse.close()
             raise
         finally:
             theirs.close()
@@ -97,6 +108,24 @@ class RunnerProcess:
         except OSError as error:
             self.kill()
             raise RunnerFailed(f"the runner (pid {self.pid}) does not take requests: {error}") from error
+
+    def ping(self) -> None:
+        """Ask for a sign of life; nothing is sent to a runner that takes no frames: it shows none anyway."""
+        if not self._send_lock.acquire(blocking=False):
+            return
+        try:
+            room = select.poll()
+            room.register(self._connection, select.POLLOUT)
+            if room.poll(0):
+                self._connection.sendall(_PING)
+        except (OSError, ValueError) as error:
+            log.debug("pid %d: no ping: %s", self.pid, error)
+        finally:
+            self._send_lock.release()
+
+    def signs(self, *, loading: bool) -> Signs:
+        """Its signs of life."""
+        return signs_of(self.pid, self._pulse.fileno(), loading=loading)
 
     def events(self, patience: Callable[[], float | None]) -> Iterator[Event]:
         """Frames and log lines until the runner closes or dies.
@@ -140,6 +169,7 @@ class RunnerProcess:
             code = self._child.wait()
         if self._child.stdout is not None:
             self._child.stdout.close()
+        self._pulse.close()
         return code
 
     def kill(self) -> None:
@@ -164,8 +194,8 @@ def _opened(library: Path | None) -> int | None:
 
 
 def plain_environment(own: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a child that computes: systemd's socket is ours, and an abort forks no debugger."""
-    environment = {key: value for key, value in own.items() if key != "NOTIFY_SOCKET"}
+    """The environment of a child that computes: what systemd says is ours, and an abort forks no debugger."""
+    environment = {key: value for key, value in own.items() if key not in _SYSTEMDS}
     return environment | {"GGML_NO_BACKTRACE": "1"}
 
 
@@ -175,7 +205,8 @@ def _environment(own: Mapping[str, str], library: int | None) -> dict[str, str]:
     The library is named by its descriptor: LD_PRELOAD is split at the spaces and colons of a path.
     """
     environment = plain_environment(own)
-    environment.setdefault("GOMP_SPINCOUNT", _BARRIER_SPINS)
+    if spins := _BARRIER_SPINS.get(os.uname().machine):
+        environment.setdefault("GOMP_SPINCOUNT", spins)
     if library is not None:
         preloaded = [f"/proc/self/fd/{library}", own.get("LD_PRELOAD")]
         environment["LD_PRELOAD"] = " ".join(filter(None, preloaded))

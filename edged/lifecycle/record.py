@@ -9,9 +9,10 @@ from typing import Literal, Protocol
 
 import msgspec
 
+from edged.config.units import format_rate
 from edged.hw.snapshot import HardwareSnapshot
-from edged.lifecycle.calibration import Calibration, Measurement
-from edged.lifecycle.status import Cause, seconds
+from edged.lifecycle.calibration import MIN_RATE_BYTES, MIN_RATE_S, Calibration, Measurement
+from edged.lifecycle.status import Cause, Failure, seconds
 from edged.policy.types import LoadPlan, Measured, RepackGain
 from edged.runner import protocol
 
@@ -19,6 +20,14 @@ log = logging.getLogger(__name__)
 
 CountedCause = Cause | Literal["evicted"]
 
+_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what was cached is known
+FAILURE_EVENTS: dict[Failure, str] = {
+    "file": "model_failed",
+    "crash": "runner_crashed",
+    "hung": "runner_hung",
+    "memory": "runner_oom_killed",
+}
+_SLOW_SHARE = 0.5  # of the rate that the plan counted on
 _KEPT_UNTIL_COUNTED = 200
 _LAPS_AFTER_MAPPING = ("context_s", "prefetch_wait_s", "warmup_s")
 
@@ -104,7 +113,10 @@ class Record:
         log.info(
             "%s: ready after %s (predicted %s, %s, %s)",
             plan.model, seconds(ready_s), seconds(plan.predicted.ready_s), plan.strategy, cause,
-            extra={"MODEL": plan.model, "STRATEGY": plan.strategy, "DURATION_MS": round(ready_s * 1000)},
+            extra={
+                "EVENT": "runner_restarted" if cause in ("crash", "hung") else "model_ready",
+                "MODEL": plan.model, "STRATEGY": plan.strategy, "DURATION_MS": round(ready_s * 1000),
+            },
         )  # fmt: skip
         if not ready.lazy_map and plan.strategy in ("lazy", "stream"):
             log.warning(
@@ -146,9 +158,10 @@ class Record:
         """Write what is known now, soon. Under the lock."""
         self._writer.submit(self._calibration.store, self._calibration.encoded())
 
-    def failed(self, plan: LoadPlan, reason: str) -> None:
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died; it is tried again after a while."""
-        log.error("%s: %s", plan.model, reason, extra={"MODEL": plan.model})
+        fields = {"EVENT": FAILURE_EVENTS[how], "MODEL": plan.model, "STRATEGY": plan.strategy}
+        log.error("%s: %s", plan.model, reason, extra=fields)
         self._count(lambda counter: counter.restarted(plan.model))
 
     def _begin(self, plan: LoadPlan, cause: Cause) -> _Load:
@@ -195,7 +208,9 @@ class Record:
             storage = self._snapshot.storage_of(plan.path) if self._snapshot else None
             if file is None or file.size_bytes is None:
                 return  # replaced or removed since: what was measured cannot be told of which file
-            cold_share = None if file.cached_share is None or cause != "boot" else 1 - file.cached_share
+            cold_share = (
+                None if file.cached_share is None or cause not in _JUST_PLANNED else 1 - file.cached_share
+            )
             wanted_bytes = sum(piece.length for piece in plan.prefetch)
             measurement = Measurement(
                 size_bytes=file.size_bytes,
@@ -208,6 +223,7 @@ class Record:
             )
             self._calibration.record(plan, measurement)
             self._store()
+        _warn_if_slow(plan, measurement)
 
     def _count(self, count: Callable[[Counter], None]) -> None:
         with self._lock:
@@ -215,3 +231,16 @@ class Record:
                 self._uncounted.append(count)
             else:
                 count(self._counter)
+
+
+def _warn_if_slow(plan: LoadPlan, measured: Measurement) -> None:
+    """Say when the storage gave far less than the plan had counted on."""
+    promised, n_bytes, read_s = plan.predicted.read_bytes_per_s, measured.uncached_bytes, measured.reading_s
+    if not promised or not n_bytes or not read_s or n_bytes < MIN_RATE_BYTES or read_s < MIN_RATE_S:
+        return
+    if n_bytes / read_s < _SLOW_SHARE * promised:
+        log.warning(
+            "%s: its storage gave %s, but %s were expected; `edged doctor` looks for the cause",
+            *(plan.model, format_rate(n_bytes / read_s), format_rate(promised)),
+            extra={"EVENT": "storage_slow", "MODEL": plan.model, "DURATION_MS": round(read_s * 1000)},
+        )

@@ -52,9 +52,9 @@ class Pending:
         self, n_inputs: int, deadline: float, check: Callable[[], None] = lambda: None
     ) -> protocol.Embeddings:
         """The vectors of `n_inputs` inputs. Raises as `next` does, and RunnerFailed for anything else."""
-        while not isinstance(answer := self.next(deadline, check), protocol.Embeddings):
-            if not isinstance(answer, protocol.Admitted):
-                raise RunnerFailed("the runner answered an embedding with something else")
+        answer = self.next(deadline, check)
+        if not isinstance(answer, protocol.Embeddings):
+            raise RunnerFailed("the runner answered an embedding with something else")
         if len(answer.n_tokens) != n_inputs:
             raise RunnerFailed(f"the runner answered {n_inputs} inputs with {len(answer.n_tokens)} vectors")
         return answer
@@ -72,6 +72,7 @@ class InFlight:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
+        self._none_left = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
         self._last = 0
 
@@ -88,7 +89,7 @@ class InFlight:
     def forget(self, pending: Pending) -> bool:
         """Take no more answers for it; False when it was over already."""
         with self._lock:
-            return self._pending.pop(pending.request, None) is not None
+            return self._drop(pending.request)
 
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
         """Pass an answer on, unless nobody waits for it any more."""
@@ -97,7 +98,7 @@ class InFlight:
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
-                    del self._pending[request]
+                    self._drop(request)
         if pending is not None:
             pending.put(answer)
 
@@ -105,8 +106,21 @@ class InFlight:
         """End every request: its runner has ended."""
         with self._lock:
             pending, self._pending = self._pending, {}
+            self._none_left.notify_all()
         for request in pending.values():
             request.put(RunnerFailed(why))
+
+    def wait_until_none(self, deadline: float) -> bool:
+        """Return when every request has its last answer; False if `deadline` (monotonic) passes before."""
+        with self._lock:
+            return self._none_left.wait_for(lambda: not self._pending, max(0.0, deadline - time.monotonic()))
+
+    def _drop(self, request: int) -> bool:
+        """Forget a request, under the lock; False when it was over already."""
+        known = self._pending.pop(request, None) is not None
+        if not self._pending:
+            self._none_left.notify_all()
+        return known
 
 
 class Generation:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import msgspec
 
+from edged.config.paths import model_path
+from edged.config.schema import Config
 from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.process import RunnerProcess, llama_libraries
 
@@ -55,6 +57,15 @@ def how_many(models: int, memory: MemoryFacts, cores: int) -> int:
     usable_bytes = memory.usable_bytes
     room = 1 if usable_bytes is None else usable_bytes // _ROOM_BYTES
     return max(0, min(models, cores, room))
+
+
+def how_many_now(config: Config, memory: MemoryFacts) -> int:
+    """How many to start for a configuration: none where that would spoil the measurement of the storage."""
+    if not imports_are_cached():
+        return 0
+    wanted = [model for model, settings in config.models.items() if settings.preload]
+    there = sum(model_path(config, model).is_file() for model in wanted)
+    return how_many(there, memory, len(os.sched_getaffinity(0)))
 
 
 class Spares:

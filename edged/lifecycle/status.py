@@ -7,7 +7,9 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash"]
+Cause = Literal["boot", "demand", "crash", "hung", "reload"]
+GivenUp = Literal["file", "memory", "crashes"]
+Failure = Literal["file", "crash", "hung", "memory"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,8 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
+    given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
+    silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None
     n_ctx: int | None = None
@@ -89,8 +93,10 @@ def why_not_ready(status: ModelStatus) -> str:
     return f"model {status.model} is {status.state}{share}"
 
 
-def why_ended(exit_code: int, state: State) -> str:
+def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
     """How a runner's process ended, from its exit code (negative: by that signal)."""
+    if for_memory:
+        return f"the kernel ended the runner while {state}, because there was no memory left"
     if exit_code < 0:
         names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
         return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"

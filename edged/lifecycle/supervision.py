@@ -6,17 +6,22 @@ from typing import Protocol
 
 import msgspec
 
+from edged.config.schema import Config
 from edged.gguf.footprint import MAX_DRAFT_TOKENS
-from edged.lifecycle.status import Cause
+from edged.lifecycle.prefixes import prefix_folder
+from edged.lifecycle.status import Cause, Failure, GivenUp
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
 from edged.runner.turns import expect
+
+_CRASHES_WORTH_WAITING_FOR = 3
 
 
 class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     """How runners are watched; from the `loading` section and each model's queue limits."""
 
     load_timeout_s: float
+    hang_timeout_s: float = 60.0
     backoff_s: float
     backoff_max_s: float
     max_queue_requests: int
@@ -35,12 +40,34 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
         return tuple(fd for fd in (self.lease_fd, self.board_fd) if fd is not None)
 
 
+def supervision_of(
+    config: Config, model: str, lease_fd: int | None, board_fd: int | None, number: int
+) -> Supervision:
+    """A model's, from its configuration and what all runners share."""
+    loading, settings = config.loading, config.models[model]
+    return Supervision(
+        load_timeout_s=loading.load_timeout,
+        hang_timeout_s=loading.hang_timeout,
+        backoff_s=loading.restart_backoff,
+        backoff_max_s=loading.restart_backoff_max,
+        max_queue_requests=settings.max_queue_requests,
+        max_queue_tokens=settings.max_queue_tokens,
+        step_s=float(settings.step_time),
+        speculate=settings.speculation == "auto",
+        prefix_dir=str(prefix_folder(config, model)),
+        prefix_bytes=int(settings.prefix_cache),
+        lease_fd=lease_fd,
+        board_fd=board_fd,
+        number=number,
+    )
+
+
 class Backoff:
     """How long to wait before a model that failed is loaded again: twice as long each time."""
 
     def __init__(self, first_s: float, longest_s: float) -> None:
-        self._first_s = first_s
-        self._longest_s = longest_s
+        self.first_s = first_s
+        self.longest_s = longest_s
         self.crashes = 0
 
     def after(self, served_s: float, *, load_failed: bool) -> float:
@@ -48,10 +75,16 @@ class Backoff:
 
         `load_failed`: the file has to change first, so there is no hurry.
         """
-        self.crashes = 1 if served_s > self._longest_s else self.crashes + 1
+        self.crashes = 1 if served_s > self.longest_s else self.crashes + 1
         if load_failed:
-            return self._longest_s
-        return min(self._longest_s, self._first_s * 2.0 ** min(self.crashes - 1, 16))
+            return self.longest_s
+        return min(self.longest_s, self.first_s * 2.0 ** min(self.crashes - 1, 16))
+
+    def given_up(self, *, load_failed: bool) -> GivenUp | None:
+        """Why nobody need wait for the model any more, though it is tried again."""
+        if load_failed:
+            return "file"
+        return "crashes" if self.crashes >= _CRASHES_WORTH_WAITING_FOR else None
 
     def reset(self) -> None:
         """Forget earlier failures."""
@@ -101,7 +134,7 @@ class Observer(Protocol):
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
         """What a load and the first answer after it have read from storage."""
 
-    def failed(self, plan: LoadPlan, reason: str) -> None:
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died."""
 
 
@@ -137,6 +170,15 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         lease_fd=supervision.lease_fd,
         board_fd=supervision.board_fd,
         number=supervision.number,
+    )
+
+
+def limits_frame(supervision: Supervision) -> protocol.Limit:
+    """What of it a runner that works can be told."""
+    return protocol.Limit(
+        max_queue_tokens=supervision.max_queue_tokens,
+        max_queue_requests=supervision.max_queue_requests,
+        step_s=supervision.step_s,
     )
 
 

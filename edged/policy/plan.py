@@ -20,7 +20,7 @@ from edged.hw.snapshot import CpuFacts, HardwareSnapshot
 from edged.policy.choice import Prospect, Way, cheapest, prospect_of, smallest_bytes
 from edged.policy.memory import UNLIMITED_BYTES, Budget, budget_of, divided
 from edged.policy.pinning import pinned_spans
-from edged.policy.reasons import pinning_reasons, reasons, thread_reasons
+from edged.policy.reasons import pinning_reasons, reasons, shrunk, thread_reasons
 from edged.policy.refusal import refusal
 from edged.policy.timing import Timing, in_turn
 from edged.policy.types import ByteRange, LoadPlan, Measured, ModelInput, PlanSettings, Prediction
@@ -201,6 +201,7 @@ def _load_plan(
         random_access=_ranges(random_access_ranges(prospect.model.header, prospect.kind)),
         replaced=_ranges(_replaced(prospect)) if draft.repack else (),
         mlock_bytes=pinned_bytes,
+        shrunk=tuple(shrunk(prospect, way)),
         pass_waits=reads_ahead and prospect.reading.faults_are_slow,
     )
 

@@ -22,7 +22,7 @@ def reasons(
     if prospect.model.weights_reason:
         yield prospect.model.weights_reason
     yield from _repack(prospect, way, room_bytes)
-    if changes := _shrunk(prospect, way):
+    if changes := shrunk(prospect, way):
         full = format_bytes(prospect.levels[0].resident_bytes)
         yield f"full settings need {full}, but {_room(budget, room_bytes)}, so: {', '.join(changes)}"
     if way.strategy == "stream" and prospect.reading.uncached_bytes and prospect.reading.faults_are_slow:
@@ -175,7 +175,7 @@ def _unknown(prospect: Prospect, budget: Budget) -> Iterator[str]:
         yield "memory is not watched here: set memory.budget to keep models within a size"
 
 
-def _shrunk(prospect: Prospect, way: Way) -> list[str]:
+def shrunk(prospect: Prospect, way: Way) -> list[str]:
     """What is smaller than one would like; repacking has reasons of its own."""
     full, now = prospect.levels[0].settings, way.level.settings
     return [

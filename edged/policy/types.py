@@ -115,4 +115,5 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     mlock_bytes: int
     pass_waits: bool = False  # nothing computes before the reader is through: faults are slow here
     predicted: Prediction
+    shrunk: tuple[str, ...] = ()  # what is smaller than it would be with more memory
     reasons: tuple[str, ...]

@@ -4,7 +4,8 @@
     fake:embed?n_embd=4                    unit vectors made of the input's length
 
 The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
-that the life cycle and HTTP are tested with real processes. Started as `python -m edged.runner.fake FD`.
+that the life cycle and HTTP are tested with real processes.
+Started as `python -m edged.runner.fake FD PULSE_FD`.
 """
 
 import os
@@ -23,8 +24,10 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from edged.runner import protocol
+from edged.runner.confine import confine
 from edged.runner.engine.text import TextStream
 from edged.runner.fake_answers import Job, next_event, prompt, too_long, unit_vector
+from edged.runner.pulse import Pulse
 
 N_VOCAB = 32_000
 EXIT_CRASHED = 70
@@ -65,8 +68,9 @@ def knobs_of(path: str) -> Knobs:
 class FakeRunner:
     """One thread reads frames; this one does everything else."""
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, pulse: Pulse) -> None:
         self._connection = connection
+        self._pulse = pulse
         self._frames: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
         self._waiting: deque[Job] = deque()
         self._running: list[Job] = []
@@ -136,11 +140,14 @@ class FakeRunner:
         n_slots = knobs.slots or start.n_seq_max
         step_at_s = time.monotonic()
         while True:
+            self._pulse.beat()
             busy = bool(self._running or self._waiting)
             wait_s = max(0.0, step_at_s - time.monotonic()) if busy else None
             for frame in self._arrived(wait_s):
                 if isinstance(frame, protocol.Shutdown):
                     return
+                if isinstance(frame, protocol.Limit):
+                    start = msgspec.structs.replace(start, max_queue_requests=frame.max_queue_requests)
                 self._take(frame, start, knobs)
             while self._waiting and len(self._running) < n_slots:
                 self._admit(self._waiting.popleft())
@@ -205,7 +212,6 @@ class FakeRunner:
         self._maybe_strike(knobs)
         self._n_steps += 1
         lengths = [min(len(each), start.n_ctx) for each in [*frame.texts, *frame.token_lists]]
-        self._send(protocol.Admitted(frame.id, sum(lengths), 0))
         self._never.wait(knobs.step_s)
         vectors = [value for length in lengths for value in unit_vector(length, knobs.n_embd)]
         self._answer(
@@ -277,4 +283,5 @@ class FakeRunner:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
-    sys.exit(FakeRunner(socket.socket(fileno=int(sys.argv[1]))).run())
+    confine()
+    sys.exit(FakeRunner(socket.socket(fileno=int(sys.argv[1])), Pulse(int(sys.argv[2]))).run())

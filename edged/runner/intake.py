@@ -24,7 +24,7 @@ class Intake:
         """`max_answers` of one request find a place in slots and queue."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
-        self._max_answers = max_answers
+        self.max_answers = max_answers
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
         if model.chat_template:
@@ -49,9 +49,9 @@ class Intake:
                 " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
                 param,
             )
-        if not 1 <= request.n <= self._max_answers:
+        if not 1 <= request.n <= self.max_answers:
             raise InvalidRequest(
-                f"n: {request.n} answers are too many; slots and queue hold {self._max_answers}",
+                f"n: {request.n} answers are too many; slots and queue hold {self.max_answers}",
                 "n",
             )
         if request.sampling.grammar is not None:
@@ -81,6 +81,7 @@ class Intake:
             index=index,
             deadline_s=math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s,
             top_logprobs=request.top_logprobs,
+            cache_prompt=request.cache_prompt or index > 0,  # the answers to one prompt share it
             whole=request.whole,
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,

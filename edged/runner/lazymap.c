@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/mman.h>
 #include <sys/types.h>
 
@@ -47,8 +48,17 @@ int posix_madvise(void *addr, size_t length, int advice) {
     return next(addr, length, advice);
 }
 
+static volatile uint64_t unwatched;
+static volatile uint64_t *nodes = &unwatched;
+
+/* Count nodes there from now on: they show the daemon that a long computation gets on. */
+void edged_count_nodes_at(uint64_t *counter) {
+    nodes = counter;
+}
+
 /* llama_abort_callback in C: called for every node of a graph, it must not take Python's lock, and being a
  * plain function it cannot be garbage-collected while llama.cpp still holds it. `flag` is an int. */
 bool edged_abort_requested(void *flag) {
+    ++*nodes;
     return *(volatile int *)flag != 0;
 }

@@ -26,12 +26,19 @@ class Prefetch:
     """
 
     def __init__(
-        self, path: str, ranges: Sequence[FileRange], report: Callable[[Progress], None], turns: Turns
+        self,
+        path: str,
+        ranges: Sequence[FileRange],
+        report: Callable[[Progress], None],
+        turns: Turns,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """`beat` is called as long as reading, or waiting for a turn, gets on."""
         self._path = path
         self._ranges = ranges
         self._report = report
         self._turns = turns
+        self._beat = beat
         self._bytes_total = sum(piece.length for piece in ranges)
         self._bytes_done = 0
         self._reading_s = 0.0
@@ -107,6 +114,7 @@ class Prefetch:
                     raise OSError(f"the file ended at byte {offset}, {end} were expected")
                 offset += count
                 self._bytes_done += count
+                self._beat()
                 self._begun.set()
                 if (now_s := time.monotonic()) - reported_s >= _REPORT_EVERY_S:
                     reported_s = now_s
@@ -119,12 +127,17 @@ class Prefetch:
             if count := _read_cached(fd, into, offset):
                 return count
             self._in_turn.clear()
-            self._turns.wait(left_bytes, self._stop.is_set)
+            self._turns.wait(left_bytes, self._stopped_waiting)
         self._in_turn.set()
         began_s = time.monotonic()
         count = os.preadv(fd, [into], offset)
         self._reading_s += time.monotonic() - began_s
         return count
+
+    def _stopped_waiting(self) -> bool:
+        """Asked again and again while it waits for its turn: others may read for minutes."""
+        self._beat()
+        return self._stop.is_set()
 
 
 def _read_cached(fd: int, into: memoryview, offset: int) -> int:

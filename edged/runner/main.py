@@ -1,4 +1,4 @@
-"""A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD`.
+"""A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD PULSE_FD`.
 
 Reading begins before anything heavy is imported: on slow storage the file is the floor, and imports,
 vocabulary and context hide behind it. A runner that is not told at once what to read (models are being
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
 from edged.runner.bindings import bind_alone
+from edged.runner.confine import confine
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.loading import (
     Prefetch,
@@ -32,6 +33,7 @@ from edged.runner.loading import (
 )
 from edged.runner.mapping import Rows, advise_random, pin
 from edged.runner.outbox import Outbox
+from edged.runner.pulse import Pulse
 from edged.runner.turns import Turns
 
 if TYPE_CHECKING:
@@ -75,7 +77,9 @@ def main() -> int:
     """Load, serve until the daemon says Shutdown or goes away; returns the exit code."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
     _offer_to_the_oom_killer()
+    confine()
     connection = socket.socket(fileno=int(sys.argv[1]))
+    pulse = Pulse(int(sys.argv[2]))
     if not select.select([connection], [], [], 0)[0]:
         threading.Thread(target=_import, name="import", daemon=True).start()
     frames = protocol.read_to_runner(connection)
@@ -84,10 +88,10 @@ def main() -> int:
         return 1
     outbox = Outbox(connection)
     turns = Turns(start.board_fd, start.number)
-    prefetch = Prefetch(start.path, start.prefetch, outbox.send, turns)
+    prefetch = Prefetch(start.path, start.prefetch, outbox.send, turns, pulse.beat)
     prefetch.start()
     try:
-        loaded = load(start, prefetch, outbox)
+        loaded = load(start, prefetch, outbox, pulse)
     except (ModelFileError, ComputeFailed) as error:
         outbox.send(protocol.LoadFailed(str(error)))
         return 1
@@ -99,7 +103,7 @@ def main() -> int:
     return 0
 
 
-def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
+def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse) -> Loaded:
     """Model, context, engine; says `Ready`. Raises ModelFileError, or ComputeFailed from the warm-up."""
     clock = _Clock()
     bind_alone()
@@ -128,8 +132,11 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox) -> Loaded:
     elif start.mlock_bytes:
         threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
     worker, put_away = _worker(start, model, context, prefetch, outbox)
+    pulse.count_nodes()
     engine = Engine(
-        worker, abort_flag, outbox.send, prefetch.wait if start.pass_waits else prefetch.wait_for_turn
+        *(worker, abort_flag, outbox.send),
+        first_wait=prefetch.wait if start.pass_waits else prefetch.wait_for_turn,
+        beat=pulse.beat,
     )
     engine.start()
     if start.warmup:
@@ -178,6 +185,11 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
             case protocol.Warmup():  # in a thread: requests and cancels must not wait for the whole file
                 warming = (frame.id, start, loaded, outbox)
                 threading.Thread(target=_warm_again, args=warming, name="warmup", daemon=True).start()
+            case protocol.Limit():
+                loaded.engine.limit(frame)
+                loaded.intake.max_answers = start.n_seq_max + frame.max_queue_requests
+            case protocol.Ping():
+                loaded.engine.ping()
             case protocol.Shutdown():
                 return
 
@@ -253,12 +265,14 @@ def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
 
 
 def _import() -> None:
-    """Import what any model needs; what goes wrong is the load's to say, which imports it again."""
+    """Import what models need; what goes wrong is the load's to say, which imports it again.
+
+    All of it: a module that is read once the file's reader is at work waits behind all that was read ahead.
+    """
     with contextlib.suppress(ImportError, OSError, RuntimeError):
         bind_alone()
-        importlib.import_module("edged.runner.model")
-        importlib.import_module("edged.runner.engine.embed")
-        importlib.import_module("edged.runner.intake")
+        for name in ("model", "intake", "shelf", "engine.embed", "engine.generate", "engine.speculation"):
+            importlib.import_module(f"edged.runner.{name}")
 
 
 def _offer_to_the_oom_killer() -> None:

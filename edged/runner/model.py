@@ -13,6 +13,7 @@ from llama_cpp import llama_cpp as llama
 from edged.errors import ComputeFailed, ModelFileError
 from edged.runner.batch import Batch, pointer_to
 from edged.runner.cores import IdleCores
+from edged.runner.engine.candidates import Logits
 from edged.runner.engine.threads import Threads
 from edged.runner.mapping import let_go
 from edged.runner.protocol import Start
@@ -20,6 +21,9 @@ from edged.runner.vocabulary import Vocabulary
 
 _GGML_TYPES = {"f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}
 _LOG_WARN = 3
+_logits_address = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int32)(
+    ("llama_get_logits_ith", llama._lib)  # as a number: a ctypes pointer costs more than all else here
+)
 
 
 @llama.llama_log_callback  # type: ignore[untyped-decorator]  # ctypes' own
@@ -76,8 +80,8 @@ class Context:
         params.n_ctx = start.n_ctx * start.n_seq_max if generate else max(start.n_ctx, start.n_batch)
         params.n_batch, params.n_ubatch = start.n_batch, start.n_ubatch
         params.n_seq_max = start.n_seq_max
-        # the output buffer holds a row of logits per output: per slot and drafted token, not per batch token
-        params.n_outputs_max = start.n_seq_max + start.max_draft_tokens if generate else 0
+        # the output buffer holds a row of logits per output: per slot or drafted token, not per batch token
+        params.n_outputs_max = max(start.n_seq_max, 1 + start.max_draft_tokens) if generate else 0
         params.n_threads = params.n_threads_batch = start.n_threads
         params.type_k, params.type_v = _GGML_TYPES[start.type_k], _GGML_TYPES[start.type_v]
         params.embeddings = not generate
@@ -100,6 +104,7 @@ class Context:
         self._n_threads = start.n_threads
         self._threads = Threads(start.n_threads) if start.adapt_threads and start.n_threads > 1 else None
         self._idle_cores = IdleCores()
+        self._views: dict[int, Logits] = {}
         self.settled = True  # no copy waits for the next computation, which makes it
         self._set_abort_flag(abort_flag)
 
@@ -209,9 +214,16 @@ class Context:
         llama.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return False
 
-    def logits(self, index: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def logits(self, index: int) -> Logits:
         """What batch token `index` says of every token; a view that the next computation overwrites."""
-        return np.ctypeslib.as_array(llama.llama_get_logits_ith(self._context, index), (self._n_vocab,))
+        address = _logits_address(self._context, index)
+        if address is None:
+            raise ComputeFailed(f"llama.cpp has no logits of batch token {index}")
+        view = self._views.get(address)  # the same few rows at every step; to make a view takes 30 us
+        if view is None:
+            memory = (ctypes.c_float * self._n_vocab).from_address(address)
+            view = self._views[address] = np.ctypeslib.as_array(memory)
+        return view
 
     def close(self) -> None:
         """Give the memory back."""

@@ -59,7 +59,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     prefix_dir: str | None = None  # where hot prefixes are kept over an unload, and how much they may take
     prefix_bytes: int = 0
     read_bytes_per_s: float | None = None  # what the model file's storage is believed to give
-    max_draft_tokens: int = 0  # of one step, for all sequences together; 0: no speculation
+    max_draft_tokens: int = 0  # of a step for a lone sequence, so many less for each other; 0: no speculation
     lease_fd: int | None = None  # of a file that all runners share; locked around each step
     pass_waits: bool = False  # nothing computes before all is read: faults are slow on this storage
     board_fd: int | None = None  # of another one, by which readers take turns
@@ -105,6 +105,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     max_tokens: int | None = None  # None: as many as the context holds
     stop: tuple[str, ...] = ()
     timeout_s: Seconds | None = None  # from now; nothing is computed for it after that
+    cache_prompt: bool = True  # False: the whole prompt is computed
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
     whole: bool = False  # the client takes all at once: only the first tokens and the rest are sent
@@ -131,11 +132,23 @@ class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
     id: int
 
 
+class Limit(msgspec.Struct, frozen=True, tag="limit"):
+    """From now on, other limits than those of `Start`; what waits already goes on waiting."""
+
+    max_queue_tokens: int
+    max_queue_requests: int
+    step_s: Seconds
+
+
+class Ping(msgspec.Struct, frozen=True, tag="ping"):
+    """Let the engine take a turn, and so beat (see `edged.runner.pulse`)."""
+
+
 class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop computing, give the memory back, exit 0."""
 
 
-ToRunner = Start | Generate | Embed | Cancel | Warmup | Shutdown
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Limit | Ping | Shutdown
 
 
 # ---- runner to daemon ----
@@ -178,9 +191,7 @@ class LoadFailed(msgspec.Struct, frozen=True, tag="load_failed"):
 
 
 class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
-    """This request cannot be served: `invalid` as it is, the queue is `full`, its deadline passed there
-    (`late`), or computing `failed`.
-    """
+    """Not served: `invalid` as it is, the queue `full`, its deadline passed (`late`), or it `failed`."""
 
     id: int
     kind: Literal["invalid", "full", "late", "failed"]
@@ -190,7 +201,7 @@ class Rejected(msgspec.Struct, frozen=True, tag="rejected", kw_only=True):
 
 
 class Admitted(msgspec.Struct, frozen=True, tag="admitted"):
-    """A slot works on this request; `n_cached_tokens` of the prompt were already in its KV cache."""
+    """A slot works on this generation; `n_cached_tokens` of the prompt were already in its KV cache."""
 
     id: int
     n_prompt_tokens: Count
@@ -233,9 +244,7 @@ class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
     def __post_init__(self) -> None:
         """A row for each input, or it is no frame of this contract."""
         if len(self.vectors) != 4 * self.n_embd * len(self.n_tokens) or not self.vectors:
-            raise ValueError(
-                f"{len(self.vectors)} bytes are not {len(self.n_tokens)} vectors of {self.n_embd} numbers"
-            )
+            raise ValueError(f"{len(self.vectors)} bytes, for {len(self.n_tokens)} x {self.n_embd} numbers")
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
@@ -246,7 +255,7 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
 
 
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
-    """The engine's state, sent when it changes, at most a few times a second; also its sign of life."""
+    """The engine's state, sent when it changes, at most a few times a second."""
 
     busy_slots: Count
     queued_requests: Count

@@ -35,13 +35,15 @@ class Sampler:
         prompt: Sequence[int],
     ) -> None:
         """Raises InvalidRequest for a grammar that llama.cpp cannot parse."""
+        self._biased_tokens = frozenset(biases)
         self._biased = np.fromiter(biases.keys(), np.intp, len(biases))
         self._biases = np.fromiter(biases.values(), np.float32, len(biases))
         self._n_decisive = n_decisive(stages)
         last_n = [arguments[0] for name, arguments in stages if name == "penalties"]
         before = prompt[-last_n[0] :] if last_n else ()
         self._recent = Recent(last_n[0], before) if last_n else None
-        self._only_greedy = not biases and [name for name, _ in stages] == ["greedy"]
+        self._only_greedy = [name for name, _ in stages] == ["greedy"]
+        self._raises = any(bias > 0 for bias in biases.values())
         self._may_end = bool(biases) or grammar is not None  # only these make tokens impossible
         self._grammar = _grammar(vocabulary, grammar) if grammar is not None else None
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
@@ -52,7 +54,9 @@ class Sampler:
 
     def choose(self, logits: Logits) -> int | None:
         """The next token; None when the grammar and the biases leave none."""
-        token = int(logits.argmax()) if self._only_greedy else self._pick(self._few(logits))
+        token = self._likeliest(logits)
+        if token is None:
+            token = self._pick(self._few(logits))
         if self._grammar is None:
             if token is not None:
                 self._accept(token)
@@ -63,6 +67,13 @@ class Sampler:
             self._accept(token)
             llama.llama_sampler_accept(self._grammar, token)
         return token
+
+    def _likeliest(self, logits: Logits) -> int | None:
+        """What a greedy chain takes, where no bias touches that; None: the chain must be asked."""
+        if not self._only_greedy or self._raises:
+            return None
+        token = int(logits.argmax())
+        return None if token in self._biased_tokens else token
 
     def close(self) -> None:
         """Free chain and grammar. Safe to call twice."""

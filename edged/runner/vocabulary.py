@@ -1,10 +1,12 @@
 """A model's vocabulary. It only reads, so any thread may use it beside the one that computes."""
 
 import ctypes
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 from llama_cpp import llama_cpp as llama
+
+_REMEMBERED_PIECES = 8192  # most of what a model says: under a megabyte
 
 
 class Vocabulary:
@@ -15,6 +17,7 @@ class Vocabulary:
         self.size = llama.llama_vocab_n_tokens(self._vocab)
         self.bos_text = self._text_of(llama.llama_vocab_bos(self._vocab))
         self.eos_text = self._text_of(llama.llama_vocab_eos(self._vocab))
+        self._remembered_piece = lru_cache(_REMEMBERED_PIECES)(self._piece)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
 
     @property
@@ -35,6 +38,9 @@ class Vocabulary:
 
     def piece(self, token: int) -> bytes:
         """The bytes of one token; control tokens give none."""
+        return self._remembered_piece(token)
+
+    def _piece(self, token: int) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)

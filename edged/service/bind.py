@@ -5,6 +5,8 @@ import socket
 
 from edged.errors import PortTaken
 
+BACKLOG = 4096  # connections that may wait to be accepted; the kernel (net.core.somaxconn) may allow fewer
+
 _CHANGE = "change server.port, or run with --port"
 
 
@@ -20,7 +22,7 @@ def bind(host: str, port: int) -> socket.socket:
     family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
     try:
         return socket.create_server(
-            address, family=family, backlog=1024, dualstack_ipv6=family == socket.AF_INET6 and host == "::"
+            address, family=family, backlog=BACKLOG, dualstack_ipv6=family == socket.AF_INET6 and host == "::"
         )
     except OSError as error:
         raise PortTaken(_explain(host, port, error)) from error

@@ -9,7 +9,7 @@ import time
 from typing import Any, Literal
 
 from waitress.channel import HTTPChannel
-from waitress.task import ErrorTask
+from waitress.task import ErrorTask, WSGITask
 
 from edged.service.wire import error_body
 
@@ -47,9 +47,20 @@ class JsonErrorTask(ErrorTask):
         return f"{error.reason}: {error.body}"
 
 
+class Task(WSGITask):
+    """A request whose answer may be the last one on its connection, and then says so."""
+
+    def build_response_header(self) -> bytes:
+        """The header, with `Connection: close` once the server retires."""
+        if self.channel.server.retiring:
+            self.request.headers["CONNECTION"] = "close"  # as if the client had asked for it
+        return bytes(super().build_response_header())
+
+
 class Channel(HTTPChannel):
     """A connection that knows which phase it is in and since when."""
 
+    task_class = Task
     error_task_class = JsonErrorTask
     linger = False  # send what is written, then read and drop what the client still sends, then close
 
@@ -71,6 +82,11 @@ class Channel(HTTPChannel):
         if self.request is None:
             return "idle" if self._n_served else "header"
         return "body" if self.request.headers_finished else "header"
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nothing of a request has come since the last answer."""
+        return self.request is None and self.phase() in ("header", "idle")
 
     def age_s(self, now_s: float) -> float:
         """How long this phase has lasted without the progress that renews it, as far as sweeps have seen."""

@@ -1,6 +1,7 @@
 """Where log records go: readable lines on a terminal, structured fields under systemd's journal.
 
-Records may carry `extra={"model": ..., "request_id": ...}`: fields MODEL= and REQUEST_ID= of the journal.
+Records may carry `extra={"MODEL": ..., "REQUEST_ID": ...}`: fields of those names in the journal. `EVENT` is
+one of `events`, and adds the MESSAGE_ID by which `journalctl` finds it.
 """
 
 import logging
@@ -11,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from edged.errors import ConfigError
+from edged.service.events import MESSAGE_IDS
+from edged.service.throttle import Throttle
 
 JOURNAL_SOCKET = "/run/systemd/journal/socket"
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -29,10 +32,11 @@ def configure(level: str, format: Literal["auto", "text", "journal"]) -> None:  
         )
     to_journal = format == "journal" or (format == "auto" and stderr_is_journal())
     root = logging.getLogger()
-    for handler in root.handlers[:]:
+    before = root.handlers[:]
+    root.addHandler(Throttle(_journal_handler() if to_journal else _text_handler()))
+    for handler in before:
         root.removeHandler(handler)
         handler.close()
-    root.addHandler(_journal_handler() if to_journal else _text_handler())
     root.setLevel(level.upper())
     # Waitress warns for every request that waits for a thread and informs about every client that leaves.
     logging.getLogger("waitress").setLevel(max(logging.WARNING, root.level))
@@ -85,6 +89,9 @@ def _fields(record: logging.LogRecord) -> dict[str, str | int]:
         for key, value in vars(record).items()
         if key not in _STANDARD and key.isidentifier()
     }
+    message_id = MESSAGE_IDS.get(str(fields.get("EVENT")))
+    if message_id is not None:
+        fields["MESSAGE_ID"] = message_id
     priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
     fields |= {
         "PRIORITY": str(priority),

@@ -16,6 +16,7 @@ from waitress.adjustments import Adjustments
 from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
+from edged.service.bind import BACKLOG
 from edged.service.channel import Channel, Phase
 from edged.service.liveness import Frontdoor, Wsgi
 
@@ -25,6 +26,8 @@ RESERVE_THREADS = 4  # for /livez, /readyz and /metrics while every working requ
 _RESERVE_FILES = 256  # model files, runners' sockets, /proc, logs
 _MAX_HEADER_BYTES = 32 << 10
 _LINGER_S = 5.0
+_FAREWELL_S = 1.0  # for what a client may be sending on an open connection while the server retires
+_RETIRING_SWEEP_S = 0.05
 _UPLOADS_HELD = 4  # unfinished bodies of the largest size that fit into memory together
 _WORKING: tuple[Phase, ...] = ("work", "output")
 
@@ -51,6 +54,11 @@ class _Listener(TcpWSGIServer):
     """Waitress's server, whose connections are `Channel`s that our loop sweeps."""
 
     channel_class = Channel
+    retiring = False  # every answer is the last one on its connection
+
+    def adopt(self, sock: socket.socket) -> None:
+        """Serve a connection that nobody made from outside."""
+        self.channel_class(self, sock, ("127.0.0.1", 0), self.adj, map=self._map)
 
     def maintenance(self, now: float) -> None:
         """Nothing: it goes by the wall clock, and only closes idle connections. `Server` sweeps instead."""
@@ -73,9 +81,11 @@ class Server:
         self._dispatcher = ThreadedTaskDispatcher()
         self._map: dict[int, wasyncore.dispatcher] = {}
         self._stopped = threading.Event()
+        self._left_at_s: float | None = None  # the listening socket, for whoever else holds it
         self._hanging_up = False
+        self._n_working = 0  # requests, when somebody last counted
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
-        self._sweep_s = min(1.0, limits.header_timeout_s / 4)
+        self._sweep_s = _sweep_s(limits)
         self._listener = _Listener(
             self._frontdoor,
             self._map,
@@ -102,14 +112,56 @@ class Server:
         self._dispatcher.set_thread_count(self._limits.max_requests + RESERVE_THREADS)
         self._thread.start()
 
+    def set_limits(self, limits: Limits) -> None:
+        """Go on by other limits; what clients hold already, they keep."""
+        adjusted = self._listener.adj
+        adjusted.connection_limit = _connections_within_file_limit(limits.max_connections)
+        adjusted.max_request_body_size = adjusted.inbuf_overflow = limits.max_body_bytes + 1
+        self._limits = limits
+        self._sweep_s = _sweep_s(limits)
+        self._dispatcher.set_thread_count(limits.max_requests + RESERVE_THREADS)
+
     def set_app(self, app: Wsgi) -> None:
         """Serve `app` from now on, and what has waited for it."""
         self._frontdoor.set_app(app)
 
-    def drain(self, timeout_s: float) -> bool:
-        """Wait until no request is at work, answering meanwhile; False if one still is after `timeout_s`."""
+    def answers(self, timeout_s: float) -> bool:
+        """Whether a request gets through the loop, a thread and back; nobody outside can hinder it."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.settimeout(timeout_s)
+            self._listener.trigger.pull_trigger(lambda: self._listener.adopt(theirs))
+            try:
+                ours.sendall(b"GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return ours.recv(64).startswith(b"HTTP/1.1 200 ")
+            except OSError:
+                return False
+
+    def retire(self, *, keep_accepting: bool) -> None:
+        """Say with every answer that it is the last one on its connection; `drain` then waits for that.
+
+        Without `keep_accepting` new connections are left in the socket's queue, for whoever else holds it.
+        """
+        self._listener.retiring = True
+        if not keep_accepting:
+            self._listener.trigger.pull_trigger(self._leave)
+
+    def drain(self, timeout_s: float, tell: Callable[[int], None] = lambda _n: None) -> bool:
+        """Wait until no request is at work, answering meanwhile; False if one still is after `timeout_s`.
+
+        After `retire` without accepting, until no connection is open: none that was accepted is dropped while
+        its client may be sending. `tell` hears about once a second how many requests are at work.
+        """
         deadline = time.monotonic() + timeout_s
-        return self._wait(lambda: not any(c.phase() in _WORKING for c in self._channels()), deadline)
+        while not self._wait(self._is_drained, min(deadline, time.monotonic() + 1.0)):
+            if time.monotonic() >= deadline:
+                return False
+            tell(self._n_working)
+        return True
+
+    def _is_drained(self) -> bool:
+        self._n_working = sum(channel.phase() in _WORKING for channel in self._channels())
+        return not (self._n_working if self._left_at_s is None else self._channels())
 
     def stop_accepting(self) -> None:
         """Refuse new connections and drop those without a request; requests at work go on."""
@@ -147,12 +199,17 @@ class Server:
     def _channels(self) -> list[Channel]:
         return list(self._listener.active_channels.values())
 
-    def _hang_up(self) -> None:
+    def _leave(self) -> None:
         """In the loop's thread: the listening socket is the loop's."""
+        self._left_at_s = time.monotonic()
+        self._sweep_s = min(self._sweep_s, _RETIRING_SWEEP_S)
         self._listener.accepting = False
         self._listener.del_channel()
         if self._listener.socket is not None:
             self._listener.socket.close()
+
+    def _hang_up(self) -> None:
+        self._leave()
         self._hanging_up = True
         self._drop_idle()
 
@@ -179,8 +236,7 @@ class Server:
             self._drop_idle()
         uploads = []
         for channel in self._channels():
-            patience_s = self._limits.patience_s(channel.phase())
-            if channel.age_s(now_s) > (patience_s if patience_s is not None else float("inf")):
+            if channel.age_s(now_s) > self._patience_s(channel, now_s):
                 channel.handle_close()
             elif held_bytes := channel.unfinished_body_bytes():
                 uploads.append((held_bytes, channel))
@@ -191,6 +247,12 @@ class Server:
             held -= held_bytes
             channel.handle_close()
 
+    def _patience_s(self, channel: Channel, now_s: float) -> float:
+        if self._left_at_s is not None and channel.is_silent and now_s - self._left_at_s > _FAREWELL_S:
+            return _FAREWELL_S
+        patience_s = self._limits.patience_s(channel.phase())
+        return float("inf") if patience_s is None else patience_s
+
     def _make_room(self, now_s: float) -> None:
         """Close what has waited longest without a request: a flood must not shut others out."""
         waiting = [channel for channel in self._channels() if channel.phase() not in _WORKING]
@@ -199,9 +261,14 @@ class Server:
             channel.handle_close()
 
 
+def _sweep_s(limits: Limits) -> float:
+    return min(1.0, limits.header_timeout_s / 4)
+
+
 def _adjustments(sock: socket.socket, limits: Limits) -> Adjustments:
     return Adjustments(
         sockets=[sock],
+        backlog=BACKLOG,  # waitress sets it anew, also on a socket that systemd passed
         connection_limit=_connections_within_file_limit(limits.max_connections),
         max_request_header_size=_MAX_HEADER_BYTES,
         max_request_body_size=limits.max_body_bytes + 1,  # waitress refuses from this size on

@@ -1,12 +1,9 @@
 """Signals as a queue: handlers only enqueue, because anything more may run in the middle of anything else."""
 
-import logging
 import queue
 import signal
 from types import FrameType, TracebackType
 from typing import Any
-
-log = logging.getLogger(__name__)
 
 _WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -39,13 +36,3 @@ class Signals:
             return self._arrived.get(timeout=timeout_s)
         except queue.Empty:
             return None
-
-    def wait_for_stop(self) -> signal.Signals:
-        """The next SIGTERM or SIGINT. SIGHUP, which asks for a reload, is answered in the log."""
-        while True:
-            number = self._arrived.get()
-            if number != signal.SIGHUP:
-                return number
-            log.warning(
-                "SIGHUP: this version cannot reload its configuration; restart edged to apply changes"
-            )

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
     from prometheus_client.core import Metric
 
-Cause = Literal["boot", "demand", "evicted", "crash"]
+Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 Phase = Literal["mapped", "ready", "first_token"]
 Foreseen = Literal["ready", "first_answer"]
 
@@ -139,7 +139,7 @@ class _ColdStarts:
     """What the loads cost, from spawning a runner on, by what caused them.
 
     boot: at edged's start; demand: the first request for it; evicted: it had been unloaded; crash: its runner
-    had ended.
+    had ended; reload: by a changed configuration.
     """
 
     def __init__(self, registry: "CollectorRegistry") -> None:

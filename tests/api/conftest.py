@@ -108,7 +108,7 @@ class _Silent:
     def ready(self, plan: LoadPlan, cause: str, ready: protocol.Ready, ready_s: float) -> None: ...
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None: ...
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
-    def failed(self, plan: LoadPlan, reason: str) -> None: ...
+    def failed(self, plan: LoadPlan, reason: str, how: str) -> None: ...
 
 
 def chat_body(text: str, **more: Any) -> Json:
@@ -158,7 +158,7 @@ def start(
             idle_timeout_s=config.server.idle_timeout,
         ),
     )
-    server.set_app(create_app(pool, config, metrics))
+    server.set_app(create_app(pool, metrics))
     server.start()
     pool.start()
     if preload and wait:

@@ -31,8 +31,10 @@ _LIBRARIES_BYTES = 23 << 20  # code of the interpreter, llama.cpp, numpy and oth
 _PATIENCE_S = 240.0
 _WATCHED = 1
 _SHORT_PROMPT = 8
-_ANSWER_TOKENS = 8
-_INPUTS = 16  # enough to use nearly every page of an encoder's token table
+_ANSWER_TOKENS = 48
+_INPUT_TOKENS = 16 * 512  # enough to use nearly every page of an encoder's token table
+# The same token over and over lets the engine draft, and the chain looks at all tokens: all buffers are used.
+_SAMPLING = protocol.Sampling(ignore_eos=True, top_k=0, logit_bias={1000: 100.0})
 _CAPTION = (
     "MiB. Predicted from the header alone, without what earlier loads took. anonymous: at the end of a\n"
     "request of full length in one slot, while all others generate. file: the model file's pages in the\n"
@@ -136,10 +138,11 @@ def _requests(chosen: LoadPlan, header: GgufHeader) -> list[protocol.ToRunner]:
         return tuple(source.randrange(1000, header.n_vocab - 1) for _ in range(count))
 
     if chosen.kind == "embed":
-        return [protocol.Embed(id=_WATCHED, token_lists=tuple(tokens(chosen.n_ctx) for _ in range(_INPUTS)))]
+        inputs = tuple(tokens(chosen.n_ctx) for _ in range(_INPUT_TOKENS // chosen.n_ctx))
+        return [protocol.Embed(id=_WATCHED, token_lists=inputs)]
     lengths = [chosen.n_ctx - _ANSWER_TOKENS, *[_SHORT_PROMPT] * (chosen.n_seq_max - 1)]
     return [
-        protocol.Generate(id=number, tokens=tokens(length), sampling=protocol.Sampling(ignore_eos=True))
+        protocol.Generate(id=number, tokens=tokens(length), sampling=_SAMPLING)
         for number, length in enumerate(lengths, _WATCHED)
     ]
 

@@ -8,6 +8,7 @@ time between the end of one `llama_decode` and the begin of the next is what eve
 
 import argparse
 import itertools
+import os
 import signal
 import socket
 import statistics
@@ -22,6 +23,7 @@ from typing import Any
 from edged.config.paths import model_dir
 from edged.config.schema import Config
 from edged.runner import model as runner_model
+from edged.runner import pulse
 from edged.runner.loading import Prefetch
 from edged.runner.main import Loaded, load
 from edged.runner.outbox import Outbox
@@ -94,11 +96,17 @@ def loaded_model(model: BenchModel, threads: int, outbox: Outbox) -> Iterator[Lo
         n_seq_max=_SLOTS, n_batch=512, n_ubatch=512, type_k="f16", type_v="f16", n_threads=threads,
         prefetch=(), random_access=(), mlock_bytes=0, max_queue_tokens=8192, max_queue_requests=_SLOTS,
     )  # fmt: skip
-    loaded = load(start, Prefetch(start.path, (), outbox.send, Turns(None, 0)), outbox)
+    pulse_fd = pulse.create()
     try:
-        yield loaded
+        loaded = load(
+            start, Prefetch(start.path, (), outbox.send, Turns(None, 0)), outbox, pulse.Pulse(pulse_fd)
+        )
+        try:
+            yield loaded
+        finally:
+            loaded.close()
     finally:
-        loaded.close()
+        os.close(pulse_fd)
 
 
 def measure(

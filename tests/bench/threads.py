@@ -20,6 +20,7 @@ _SPINS: Mapping[str, Mapping[str, str]] = {
     "100": {"GOMP_SPINCOUNT": "100"},
     "1000": {"GOMP_SPINCOUNT": "1000"},
     "10000": {"GOMP_SPINCOUNT": "10000"},
+    "50000": {"GOMP_SPINCOUNT": "50000"},
     "passive": {"OMP_WAIT_POLICY": "passive"},
 }
 _STEPS = {"decode 1": 1, "decode 4": 4, "prompt 128": 128}

@@ -1,5 +1,6 @@
 """The daemon as a service: exit codes, systemd's messages, what is printed and what is never logged."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -20,19 +21,6 @@ def _edged(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
 
 
-def test_systemd_hears_of_readiness_and_of_stopping(start: Start, tmp_path: Path) -> None:
-    address = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(address)
-        systemd.settimeout(PATIENCE_S)
-        daemon = start(env={"NOTIFY_SOCKET": address})
-        ready = systemd.recv(4096).decode()
-        assert "READY=1" in ready.splitlines()
-        assert daemon.call("GET", "/readyz")[0] == 200
-        assert daemon.stop() == 0
-        assert "STOPPING=1" in systemd.recv(4096).decode().splitlines()
-
-
 def test_a_wrong_configuration_ends_with_2_and_names_every_problem(tmp_path: Path) -> None:
     path = tmp_path / "edged.yaml"
     path.write_text("server: {port: lots}\nmodels: {minilm: {file: x.gguf, n_ctx: lots}}\n")
@@ -43,11 +31,22 @@ def test_a_wrong_configuration_ends_with_2_and_names_every_problem(tmp_path: Pat
     assert n_ctx.startswith(f'edged: {path}: models.minilm.n_ctx: expected a positive integer, got "lots"')
 
 
-def test_a_taken_port_ends_with_3_and_says_what_to_do() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+def test_a_taken_port_ends_with_3_and_says_what_to_do_also_to_systemd(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd,
+        socket.create_server(("127.0.0.1", 0)) as taken,
+    ):
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(PATIENCE_S)
         port = taken.getsockname()[1]
         done = _edged("run", "--config", str(SHIPPED_CONFIG), "--port", str(port))
+        status, number = systemd.recv(4096).decode().splitlines()
     assert done.returncode == 3
+    assert f"port {port} on 127.0.0.1 is taken" in status
+    assert number == f"ERRNO={errno.EADDRINUSE}"
     assert str(port) in done.stderr
     assert "Traceback" not in done.stderr
 

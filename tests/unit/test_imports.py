@@ -8,8 +8,8 @@ from pathlib import Path
 import edged
 
 _ROOT = Path(edged.__file__).parent
-_CONTRACT = "runner.protocol and runner.turns"
-_CONTRACT_MODULES = (["runner", "protocol"], ["runner", "turns"])
+_CONTRACT = "runner.protocol, runner.pulse and runner.turns"
+_CONTRACT_MODULES = (["runner", "protocol"], ["runner", "pulse"], ["runner", "turns"])
 _ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "config": {"errors"},
@@ -24,7 +24,7 @@ _ALLOWED: dict[str, set[str]] = {
     "service": {"errors"},
     "telemetry": {"errors"},
     "daemon": {"errors", "config", "lifecycle", "api", "service", "telemetry"},
-    "cli": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "doctor", "daemon"},
+    "cli": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "doctor", "daemon", "service"},
     "__main__": {"cli"},
     "__init__": set(),
 }

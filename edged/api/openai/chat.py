@@ -10,7 +10,7 @@ from edged.api.errors import Unsupported
 from edged.api.openai.generation import Run, Style, take_stream
 from edged.api.openai.logprobs import chat_logprobs
 from edged.api.openai.response_format import take_chat_format
-from edged.api.openai.sampling import take_chat_answers, take_length, take_sampling
+from edged.api.openai.sampling import take_cache_prompt, take_chat_answers, take_length, take_sampling
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
@@ -18,7 +18,7 @@ from edged.runner import protocol
 _IGNORED = frozenset(
     {
         *("user", "store", "metadata", "service_tier", "safety_identifier"),
-        *("prompt_cache_key", "prompt_cache_retention", "cache_prompt", "parallel_tool_calls"),
+        *("prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"),
     }
 )
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
@@ -80,6 +80,7 @@ def routes(api: Api) -> Blueprint:
         sampling = take_chat_format(fields, take_sampling(fields))
         n, top_logprobs = take_chat_answers(fields)
         max_tokens, stop = take_length(fields)
+        cache_prompt = take_cache_prompt(fields)
         messages = take_messages(fields)
         stream = take_stream(fields)
         generate = protocol.Generate(
@@ -88,6 +89,7 @@ def routes(api: Api) -> Blueprint:
             sampling=sampling,
             max_tokens=max_tokens,
             stop=stop,
+            cache_prompt=cache_prompt,
             n=n,
             top_logprobs=top_logprobs,
         )

@@ -10,12 +10,12 @@ from edged.api.openai.generation import Run, Style, take_stream
 from edged.api.openai.inputs import is_token_list, token_list
 from edged.api.openai.logprobs import text_logprobs
 from edged.api.openai.response_format import take_text_format
-from edged.api.openai.sampling import take_length, take_sampling, take_text_answers
+from edged.api.openai.sampling import take_cache_prompt, take_length, take_sampling, take_text_answers
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
-_IGNORED = frozenset({"user", "cache_prompt"})
+_IGNORED = frozenset({"user"})
 _NEUTRAL: dict[str, tuple[Any, ...]] = {
     "best_of": (1,),
     "echo": (False,),
@@ -47,6 +47,7 @@ def routes(api: Api) -> Blueprint:
         sampling = take_text_format(fields, take_sampling(fields))
         n, top_logprobs = take_text_answers(fields)
         max_tokens, stop = take_length(fields)
+        cache_prompt = take_cache_prompt(fields)
         text, tokens = take_prompt(fields)
         stream = take_stream(fields)
         generate = protocol.Generate(
@@ -56,6 +57,7 @@ def routes(api: Api) -> Blueprint:
             sampling=sampling,
             max_tokens=max_tokens,
             stop=stop,
+            cache_prompt=cache_prompt,
             n=n,
             top_logprobs=top_logprobs,
         )

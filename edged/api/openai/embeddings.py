@@ -9,9 +9,10 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.openai.inputs import parse_input
-from edged.api.ready import wait_ready
+from edged.api.ready import ask
 from edged.api.work import Api
 from edged.errors import InvalidRequest
+from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
 
 _IGNORED = frozenset({"user"})
@@ -39,10 +40,13 @@ def routes(api: Api) -> Blueprint:
         drop_harmless(fields, _IGNORED, {})
         wanted = convert(fields, EmbeddingFields)
         texts, token_lists = parse_input(wanted.input)
-        handle = wait_ready(api, model, patience)
-        _check_dimensions(wanted.dimensions, api.pool.status(model).n_embd)
         embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
-        frame = handle.embed(embed, patience.deadline, patience.check)
+
+        def submit(handle: RunnerHandle) -> protocol.Embeddings:
+            _check_dimensions(wanted.dimensions, handle.status().n_embd)
+            return handle.embed(embed, patience.deadline, patience.check)
+
+        frame = ask(api, model, patience, submit)
         api.metrics.tokens(model, prompt=sum(frame.n_tokens))
         body = render(model, frame, as_base64=wanted.encoding_format == "base64")
         return Response(msgspec.json.encode(body), mimetype="application/json")

@@ -12,9 +12,10 @@ from flask import Response
 
 from edged.api.body import Fields, convert
 from edged.api.errors import ClientGone, body_of
-from edged.api.ready import wait_ready
+from edged.api.ready import ask
 from edged.api.work import POLL_S, Api, Patience
 from edged.errors import EdgedError, RunnerFailed
+from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.requests import Generation
 from edged.runner import protocol
 
@@ -70,11 +71,13 @@ class Run:
 
     def answer(self, request: protocol.Generate, stream: StreamFields) -> Response:
         """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
-        handle = wait_ready(self._api, self._model, self._patience)
-        left_s = max(0.0, self._patience.deadline - time.monotonic())
-        generation = handle.generate(
-            msgspec.structs.replace(request, timeout_s=left_s, whole=not stream.stream)
-        )
+
+        def submit(handle: RunnerHandle) -> Generation:
+            left_s = max(0.0, self._patience.deadline - time.monotonic())
+            whole = not stream.stream
+            return handle.generate(msgspec.structs.replace(request, timeout_s=left_s, whole=whole))
+
+        generation = ask(self._api, self._model, self._patience, submit)
         try:
             self._wait_admitted(generation)
             if not stream.stream:

@@ -69,6 +69,17 @@ class LengthFields(Struct, kw_only=True, forbid_unknown_fields=True):
     stop: str | list[str] | None = None
 
 
+class PromptFields(Struct, kw_only=True, forbid_unknown_fields=True):
+    """llama.cpp's: whether what was computed of the same beginning before is used."""
+
+    cache_prompt: bool | None = None
+
+
+def take_cache_prompt(fields: Fields) -> bool:
+    """`cache_prompt`, removed from `fields`. Raises InvalidRequest."""
+    return convert(take(fields, PromptFields.__struct_fields__), PromptFields).cache_prompt is not False
+
+
 def take_sampling(fields: Fields) -> protocol.Sampling:
     """The sampling fields, removed from `fields`. Raises InvalidRequest."""
     wanted = convert(take(fields, SamplingFields.__struct_fields__), SamplingFields)

@@ -11,7 +11,7 @@ from edged.errors import ComputeFailed
 from edged.runner.engine.batch_size import BatchSize
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
-from edged.runner.protocol import Admitted, Embeddings, Gauges, Rejected
+from edged.runner.protocol import Embeddings, Gauges, Limit, Rejected
 
 
 class Encoder(Protocol):
@@ -76,14 +76,16 @@ class EmbedWorker:
     def add(self, job: EmbedJob) -> None:
         """Queue a job, or reject it; one job of any size is let in when nothing waits."""
         queued = self._queued_tokens()
-        tokens = job.n_tokens_left
         too_many = len(self._jobs) >= self._max_requests
-        if too_many or (self._jobs and queued + tokens > self._max_tokens):
+        if too_many or (self._jobs and queued + job.n_tokens_left > self._max_tokens):
             message = f"the queue is full ({len(self._jobs)} requests, {queued} tokens wait)"
             self._send(Rejected(id=job.id, kind="full", message=message))
             return
         self._jobs.append(job)
-        self._send(Admitted(job.id, tokens, 0))
+
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+        self._max_requests, self._max_tokens = limits.max_queue_requests, limits.max_queue_tokens
 
     def cancel(self, request: int) -> None:
         """Drop a job."""

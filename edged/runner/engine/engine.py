@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Generic, Protocol, TypeVar
 
 from edged.errors import ComputeFailed
-from edged.runner.protocol import FromRunner, Gauges, Rejected, Warmed
+from edged.runner.protocol import FromRunner, Gauges, Limit, Rejected, Warmed
 
 Job = TypeVar("Job", contravariant=True)
 EXIT_ENGINE_DIED = 70
@@ -41,6 +41,9 @@ class Worker(Protocol[Job]):
     def cancel(self, request: int) -> None:
         """Drop a request wherever it is; unknown ids are those that have just finished."""
 
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+
     def step(self) -> None:
         """One batch: schedule, compute, send."""
 
@@ -60,10 +63,15 @@ class Engine(Generic[Job]):
         abort_flag: ctypes.c_int,
         send: Send,
         first_wait: Callable[[], None] = lambda: None,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`first_wait` returns when there is something to compute with; jobs are kept meanwhile."""
+        """`first_wait` returns when there is something to compute with; jobs are kept meanwhile.
+
+        `beat` is called at every turn.
+        """
         self._worker = worker
         self._first_wait = first_wait
+        self._beat = beat
         self._abort_flag = abort_flag
         self._send = send
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -90,6 +98,10 @@ class Engine(Generic[Job]):
                 self._abort_flag.value = self._computing <= self._cancelled
         self._commands.put(lambda: self._worker.cancel(request))
 
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+        self._commands.put(lambda: self._worker.limit(limits))
+
     def warm_up(self) -> None:
         """Run a batch before anything is served, and return when it is done. Raises ComputeFailed.
 
@@ -115,6 +127,10 @@ class Engine(Generic[Job]):
         """Run a batch for its own sake and say `Warmed`."""
         self._commands.put(lambda: self._warm(request))
 
+    def ping(self) -> None:
+        """Take a turn, and so show life, though there may be nothing to do."""
+        self._commands.put(lambda: None)
+
     def stop(self) -> None:
         """Interrupt what is computed, and return when the thread has ended."""
         with self._interrupt:
@@ -127,6 +143,7 @@ class Engine(Generic[Job]):
         try:
             self._first_wait()
             while not self._stopping:
+                self._beat()
                 self._take_commands()
                 if not self._stopping and not self._worker.idle:
                     self._step()

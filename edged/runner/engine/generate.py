@@ -13,7 +13,7 @@ from edged.runner.engine.logprobs import log_probabilities
 from edged.runner.engine.rows import Row
 from edged.runner.engine.scheduler import KvMemory, QueueFull, Scheduler
 from edged.runner.engine.sequence import Sequence
-from edged.runner.protocol import Admitted, Gauges, Rejected, Step, TokenEvent, TokenLogprob
+from edged.runner.protocol import Admitted, Gauges, Limit, Rejected, Step, TokenEvent, TokenLogprob
 
 _WARM_TOKENS = 8
 _LONGEST_RETRY_S = 600.0
@@ -82,6 +82,10 @@ class GenerateWorker:
         """Say when it would have been its turn: after all that runs and waits now."""
         wait_s = min(_LONGEST_RETRY_S, max(1.0, self._scheduler.work_s or 1.0))
         self._send(Rejected(id=sequence.id, kind=kind, message=why, retry_after_s=wait_s))
+
+    def limit(self, limits: Limit) -> None:
+        """Go on by other limits."""
+        self._scheduler.limit(limits.max_queue_requests, limits.max_queue_tokens, limits.step_s)
 
     def cancel(self, request: int) -> None:
         """Drop a sequence wherever it is."""

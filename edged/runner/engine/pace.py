@@ -13,7 +13,7 @@ class Pace:
 
         `first_chunk_tokens` go beside them until something was measured.
         """
-        self._step_s = step_s
+        self.step_s = step_s
         self._first_chunk_tokens = first_chunk_tokens
         self.decode_s: float | None = None
         self.prompt_token_s: float | None = None
@@ -36,7 +36,7 @@ class Pace:
         if self.prompt_token_s is None:
             return self._first_chunk_tokens
         decode_s = self.decode_s or 0.0
-        room_s = max(self._step_s - decode_s, decode_s)
+        room_s = max(self.step_s - decode_s, decode_s)
         return max(_MIN_CHUNK_TOKENS, int(room_s / max(1e-9, self.prompt_token_s)))
 
     def work_s(self, prompt_tokens: int, answer_tokens: float, n_slots: int) -> float | None:

@@ -9,7 +9,7 @@ waits for more than its own length.
 from collections import deque
 from collections.abc import Iterator
 from collections.abc import Sequence as SequenceOf
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from edged.runner.engine.pace import Pace
@@ -131,6 +131,12 @@ class Scheduler:
             raise QueueFull(len(self.waiting), tokens)
         self.waiting.extend(group)
 
+    def limit(self, max_queue_requests: int, max_queue_tokens: int, step_s: float) -> None:
+        """Let so many wait from now on, and a step that also computes prompts take so long."""
+        waiting = {"max_queue_requests": max_queue_requests, "max_queue_tokens": max_queue_tokens}
+        self._limits = replace(self._limits, **waiting)
+        self._pace.step_s = step_s
+
     def drop_late(self, now_s: float) -> list[Sequence]:
         """Take those out of the queue whose deadline has passed: nobody waits for their answers any more."""
         late = [sequence for sequence in self.waiting if sequence.deadline_s <= now_s]
@@ -145,11 +151,11 @@ class Scheduler:
         while self.waiting and len(self.running) < len(self.slots):
             sequence = self.waiting.popleft()
             self._admissions += 1
-            shared = [self._shared(slot, sequence.tokens) for slot in self.slots]
+            shared = [self._shared(slot, sequence) for slot in self.slots]
             placement = place(self.slots, shared, self._admissions)
             slot = placement.slot
             slot.sequence, slot.passed_over, slot.used_at = sequence, 0, self._admissions
-            ready = restorable and self._memory.settled
+            ready = restorable and self._memory.settled and sequence.cache_prompt
             if not (ready and self._restored(slot, placement.n_tokens)):
                 self._take(slot, placement.source or slot, placement.n_tokens)
             sequence.n_cached_tokens = len(slot.cached)
@@ -165,9 +171,11 @@ class Scheduler:
                 hot.append((slot.index, tokens))
         return hot
 
-    def _shared(self, slot: Slot, tokens: list[int]) -> int:
+    def _shared(self, slot: Slot, sequence: Sequence) -> int:
         """How much of a prompt the slot can give; at least one token is left to compute."""
-        common = min(common_length(slot.cached, tokens), len(tokens) - 1)
+        if not sequence.cache_prompt:
+            return 0
+        common = min(common_length(slot.cached, sequence.tokens), len(sequence.tokens) - 1)
         return common if common and self._memory.holds(slot.index, common) else 0
 
     def _take(self, slot: Slot, source: Slot, n_tokens: int) -> None:
@@ -187,7 +195,7 @@ class Scheduler:
         if tokens is None:
             return False
         slot.cached = tokens
-        self._take(slot, slot, self._shared(slot, slot.sequence.tokens))
+        self._take(slot, slot, self._shared(slot, slot.sequence))
         return True
 
     def schedule(self) -> list[Row]:
@@ -229,7 +237,9 @@ class Scheduler:
         running = self.running
         for slot in running:
             sequence = slot.sequence
-            if sequence is None or len(slot.cached) >= sequence.n_prompt_tokens - 1:
+            if sequence is None or not sequence.cache_prompt:
+                continue
+            if len(slot.cached) >= sequence.n_prompt_tokens - 1:
                 continue
             leader = leader_of(slot, running)
             if leader and len(leader[0].cached) < leader[1]:

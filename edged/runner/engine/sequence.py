@@ -39,6 +39,7 @@ class Sequence:
     siblings: tuple["Sequence", ...] = ()
     top_logprobs: int | None = None
     logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
+    cache_prompt: bool = True  # False: nothing of it is taken from what others have computed
     n_cached_tokens: int = 0
     deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
     may_draft: bool = True  # False: the same tokens every time, to the last rounding

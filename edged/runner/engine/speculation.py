@@ -14,8 +14,9 @@ _RUNS = (1, 4)  # a match that has held for fewer tokens than this: three kinds 
 _PRIORS = ((1.0, 3.0), (1.0, 2.0), (2.0, 2.5))  # right ones of so many; measured ones soon outweigh them
 _LEAST_GAIN = 1.05  # a draft must promise so many times the tokens a second
 _NEW_SHARE = 0.25
-_VALID_STEPS = 512  # then a step's time is measured again: cores come and go, contexts grow
+_VALID_STEPS = 4096  # then what a draft costs may be measured again: cores come and go, contexts grow
 _LEAST_EXTRA = 0.05  # of a step, for each drafted token, until that was measured: low, so that it is tried
+_HOPE = 0.5  # of what shorter drafts, or old measurements, say that a token costs
 
 
 class Lookup:
@@ -77,9 +78,10 @@ class Speculation:
     """How many tokens the next step drafts, and what became of those so far."""
 
     def __init__(self, max_draft_tokens: int) -> None:
-        """At most so many in one step, whatever the number of sequences."""
+        """At most so many in one step, and so many less for each sequence but the first."""
         self._max_draft_tokens = max_draft_tokens
-        self._times: dict[tuple[int, int], tuple[float, int]] = {}  # seconds, and in which step
+        self._plain_s: dict[int, float] = {}  # a step without drafts, by number of sequences
+        self._costs: dict[tuple[int, int], tuple[float, int]] = {}  # of plain steps, and in which step
         self._n_steps = 0
         self.n_drafted = 0
         self.n_accepted = 0
@@ -87,8 +89,13 @@ class Speculation:
     def measured(self, n_sequences: int, n_draft: int, elapsed_s: float) -> None:
         """A step without prompts took `elapsed_s`, with a draft of `n_draft` tokens for each sequence."""
         self._n_steps += 1
-        old_s = self._time_s(n_sequences, n_draft) or elapsed_s
-        self._times[n_sequences, n_draft] = (old_s + _NEW_SHARE * (elapsed_s - old_s), self._n_steps)
+        plain_s = self._plain_s.get(n_sequences, elapsed_s)
+        if not n_draft:
+            self._plain_s[n_sequences] = _moved(plain_s, elapsed_s)
+            return
+        cost = elapsed_s / plain_s
+        old, _ = self._costs.get((n_sequences, n_draft), (cost, 0))
+        self._costs[n_sequences, n_draft] = (_moved(old, cost), self._n_steps)
 
     def verified(self, n_draft: int, n_accepted: int, *, may_go_on: bool) -> None:
         """A draft was tried; no other will be unless it `may_go_on`."""
@@ -106,27 +113,39 @@ class Speculation:
         predicting = [lookup for lookup in lookups if lookup is not None and lookup.predicts]
         if not lookups or len(predicting) < len(lookups):
             return []
-        n_draft = self._length(predicting, min(room, self._max_draft_tokens // len(predicting)))
+        most = (1 + self._max_draft_tokens - len(predicting)) // len(predicting)
+        n_draft = self._length(predicting, min(room, most))
         return [lookup.draft(n_draft) for lookup in predicting] if n_draft else []
 
     def _length(self, lookups: SequenceOf[Lookup], most: int) -> int:
         """The one with the most tokens a second, by expected tokens and measured times."""
         n_sequences = len(lookups)
-        plain_s = self._time_s(n_sequences, 0)
-        if plain_s is None:
+        if n_sequences not in self._plain_s:
             return 0
-        best, best_rate = 0, _LEAST_GAIN * n_sequences / plain_s
-        for n_draft in range(1, most + 1):
-            known_s = self._time_s(n_sequences, n_draft)
-            step_s = plain_s * (1 + _LEAST_EXTRA * n_sequences * n_draft) if known_s is None else known_s
+        known = [n_draft for n, n_draft in self._costs if n == n_sequences]
+        best, best_rate = 0, _LEAST_GAIN * n_sequences
+        for n_draft in range(1, min(most, 2 * max(known, default=0) + 1) + 1):
             n_tokens = n_sequences + sum(lookup.expected(n_draft) for lookup in lookups)
-            if n_tokens > best_rate * step_s:
-                best, best_rate = n_draft, n_tokens / step_s
+            cost = self._cost(n_sequences, n_draft)
+            if n_tokens > best_rate * cost:
+                best, best_rate = n_draft, n_tokens / cost
         return best
 
-    def _time_s(self, n_sequences: int, n_draft: int) -> float | None:
-        elapsed_s, step = self._times.get((n_sequences, n_draft), (None, 0))
-        return elapsed_s if step > self._n_steps - _VALID_STEPS else None
+    def _cost(self, n_sequences: int, n_draft: int) -> float:
+        """Of a step with such drafts, in plain steps; what was not measured lately is hoped to be low."""
+        cost, step = self._costs.get((n_sequences, n_draft), (0.0, -_VALID_STEPS))
+        if step > self._n_steps - _VALID_STEPS:
+            return cost
+        shorter = [n for n_seq, n in self._costs if n_seq == n_sequences and n <= n_draft]
+        extra = _LEAST_EXTRA * n_sequences
+        if shorter:
+            longest = max(shorter)
+            extra = max(extra, _HOPE * (self._costs[n_sequences, longest][0] - 1) / longest)
+        return 1 + extra * n_draft
+
+
+def _moved(old: float, new: float) -> float:
+    return old + _NEW_SHARE * (new - old)
 
 
 def _kind(run: int) -> int:

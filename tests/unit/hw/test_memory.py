@@ -5,7 +5,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.hw.cgroup import Hierarchy
-from edged.hw.memory import memory_facts, parse_meminfo, tightest_limit, zram_bytes
+from edged.hw.memory import (
+    held_bytes,
+    memory_facts,
+    oom_kills,
+    parse_meminfo,
+    tightest_limit,
+    without,
+    zram_bytes,
+)
+from edged.hw.snapshot import MemoryFacts
 from tests.unit.hw.captured import CGROUP_HYBRID, MEMINFO_PI4, PRESSURE
 from tests.unit.hw.test_cgroup import V1, V2, fake_proc
 
@@ -161,3 +170,24 @@ def test_this_machine() -> None:
 @given(st.text() | st.text(alphabet="MemTotal: 0123456789kB\n"))
 def test_never_raises(content: str) -> None:
     assert all(0 <= size < 2**63 for size in parse_meminfo(content).values())
+
+
+def test_what_processes_hold_is_their_anonymous_and_locked_memory(tmp_path: Path) -> None:
+    for pid, anonymous_kib in ((7, 100), (8, 20)):
+        (tmp_path / str(pid)).mkdir()
+        status = f"Name:\tx\nVmLck:\t       4 kB\nVmRSS:\t 9999 kB\nRssAnon:\t{anonymous_kib} kB\n"
+        (tmp_path / str(pid) / "status").write_text(status)
+    assert held_bytes([7, 8, 9], tmp_path) == (120 + 2 * 4) << 10  # 9 has ended meanwhile
+
+
+def test_facts_as_if_nobody_held_anything() -> None:
+    facts = without(MemoryFacts(available_bytes=10, cgroup_limit_bytes=100, cgroup_used_bytes=30), 50)
+    assert (facts.available_bytes, facts.cgroup_limit_bytes, facts.cgroup_used_bytes) == (60, 100, 0)
+    assert without(MemoryFacts(), 50) == MemoryFacts()
+
+
+def test_the_kernels_count_of_processes_ended_for_memory(tmp_path: Path) -> None:
+    assert oom_kills(tmp_path) is None
+    (tmp_path / "vmstat").write_text("pgfault 5\noom_kill_extra 9\noom_kill 3\n")
+    assert oom_kills(tmp_path) == 3
+    assert isinstance(oom_kills(), int)

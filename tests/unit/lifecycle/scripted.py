@@ -8,7 +8,8 @@ import pytest
 
 from edged.lifecycle import handle
 from edged.lifecycle.process import Event
-from edged.lifecycle.status import Cause
+from edged.lifecycle.signs import Signs
+from edged.lifecycle.status import Cause, Failure
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -36,6 +37,8 @@ class Scripted:
         self._code = 0
         self.sent: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
         self.kills = 0
+        self.hangs = False
+        self._n_beats = 0
         self.before_reaping: Callable[[], None] = lambda: None
 
     def say(self, *events: Event) -> None:
@@ -47,6 +50,13 @@ class Scripted:
 
     def send(self, frame: protocol.ToRunner) -> None:
         self.sent.put(frame)
+
+    def ping(self) -> None:
+        self.sent.put(protocol.Ping())
+
+    def signs(self, *, loading: bool) -> Signs:  # noqa: ARG002
+        self._n_beats += not self.hangs
+        return Signs(n_beats=self._n_beats)
 
     def next_sent(self, kind: type) -> protocol.ToRunner:
         while not isinstance(frame := self.sent.get(timeout=PATIENCE_S), kind):
@@ -101,12 +111,20 @@ class Noted:
 
     def __init__(self) -> None:
         self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._causes: queue.SimpleQueue[Cause] = queue.SimpleQueue()
 
-    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None: ...
+    def ready(
+        self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float  # noqa: ARG002
+    ) -> None:  # fmt: skip
+        self._causes.put(cause)
+
     def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None: ...
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
-    def failed(self, plan: LoadPlan, reason: str) -> None:  # noqa: ARG002
+    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:  # noqa: ARG002
         self.failures.put(reason)
+
+    def next_cause(self) -> Cause:
+        return self._causes.get(timeout=PATIENCE_S)
 
     def next_failure(self) -> str:
         return self.failures.get(timeout=PATIENCE_S)

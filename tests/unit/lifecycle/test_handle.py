@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from edged.errors import RunnerFailed, Unavailable
+from edged.errors import Replaced, RunnerFailed, Unavailable
+from edged.lifecycle import events
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
@@ -25,10 +26,16 @@ class Model:
         self.handle = self.with_times()
 
     def with_times(
-        self, *, load_timeout_s: float = PATIENCE_S, backoff_s: float = 0.01, backoff_max_s: float = 0.02
+        self,
+        *,
+        load_timeout_s: float = PATIENCE_S,
+        hang_timeout_s: float = PATIENCE_S,
+        backoff_s: float = 0.01,
+        backoff_max_s: float = 0.02,
     ) -> RunnerHandle:
         supervision = Supervision(
             load_timeout_s=load_timeout_s,
+            hang_timeout_s=hang_timeout_s,
             backoff_s=backoff_s,
             backoff_max_s=backoff_max_s,
             max_queue_requests=4,
@@ -259,9 +266,132 @@ def test_an_unload_ends_a_back_off(model: Model) -> None:
     assert handle.status().state == "unloaded"
 
 
+def test_a_runner_that_hangs_is_replaced_and_its_requests_hear_it(model: Model) -> None:
+    model.with_times(hang_timeout_s=0.1)
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    process.next_sent(protocol.Ping)
+    assert model.noted.failures.empty()
+    process.hangs = True
+    assert "no sign of life for 0.1 s (loading.hang_timeout)" in model.noted.next_failure()
+    assert process.kills == 1
+    with pytest.raises(RunnerFailed, match="hangs"):
+        generation.poll(PATIENCE_S)
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    assert model.noted.next_cause() == "boot"
+    assert model.noted.next_cause() == "hung"
+    model.unload(again)
+
+
+def test_a_load_that_hangs_is_tried_again_and_given_up_after_three(model: Model) -> None:
+    model.with_times(hang_timeout_s=0.1)
+    model.handle.load("boot")
+    for attempt in range(3):
+        assert model.handle.status().given_up is None, attempt
+        process = model.runners.next()
+        process.hangs = True
+        assert "while it was loading" in model.noted.next_failure()
+    assert eventually(lambda: model.handle.status().given_up == "crashes")
+    process = model.runners.next()
+    process.say(READY)
+    assert eventually(lambda: model.handle.status().state == "ready")
+    assert model.handle.status().given_up is None
+    model.unload(process)
+
+
+def test_how_long_a_runner_has_been_silent_is_shown(model: Model) -> None:
+    process = model.loaded()
+    assert model.handle.is_supervised
+    assert model.handle.status().silent_s < PATIENCE_S
+    model.unload(process)
+    assert model.handle.status().silent_s == 0.0
+    assert model.handle.is_supervised
+
+
 def test_requests_hear_that_their_model_was_unloaded(model: Model) -> None:
     process = model.loaded()
     generation = model.handle.generate(protocol.Generate(id=0, text="a"))
     model.unload(process)
     with pytest.raises(RunnerFailed, match="was unloaded"):
         generation.poll(PATIENCE_S)
+
+
+def test_a_runner_that_the_kernel_took_for_memory_is_told_from_one_that_was_killed(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([3, 3, 3, 4])
+    monkeypatch.setattr(events, "oom_kills", lambda: next(kills))
+    model.with_times(backoff_s=0.01, backoff_max_s=0.01)
+    model.loaded().end(-9)
+    assert model.noted.next_failure() == "the runner was ended by SIGKILL while ready"
+    again = model.runners.next()
+    again.say(READY)
+    model.handle.ensure_ready(PATIENCE_S)
+    monkeypatch.setattr(events, "oom_kills", lambda: 4)
+    again.end(-9)
+    assert "no memory left" in model.noted.next_failure()
+    model.runners.next().end()
+    model.handle.unload()
+
+
+def test_a_retired_model_answers_what_it_took_and_takes_nothing_more(model: Model) -> None:
+    process = model.loaded()
+    answers: list[int] = []
+
+    def embed() -> None:
+        frame = model.handle.embed(protocol.Embed(id=0, texts=("a",)), time.monotonic() + PATIENCE_S)
+        answers.append(frame.n_embd)
+
+    asking = in_background(embed)
+    asked = process.next_sent(protocol.Embed)
+    assert isinstance(asked, protocol.Embed)
+    model.handle.retire()
+    assert not model.handle.drain(time.monotonic())
+    for refused in (
+        lambda: model.handle.embed(protocol.Embed(id=0, texts=("b",)), time.monotonic() + PATIENCE_S),
+        lambda: model.handle.load("demand"),
+    ):
+        with pytest.raises(Replaced):
+            refused()
+    process.say(protocol.Embeddings(id=asked.id, n_embd=4, n_tokens=(1,), vectors=b"\0" * 16))
+    assert model.handle.drain(time.monotonic() + PATIENCE_S)
+    asking.join(PATIENCE_S)
+    assert answers == [4]
+    process.end()
+    model.handle.close()
+
+
+def test_who_waits_for_a_load_is_sent_elsewhere_when_the_model_is_retired(model: Model) -> None:
+    model.handle.load("boot")
+    process = model.runners.next()
+    sent_away = threading.Event()
+
+    def wait() -> None:
+        with pytest.raises(Replaced):
+            model.handle.ensure_ready(PATIENCE_S)
+        sent_away.set()
+
+    waiting = in_background(wait)
+    model.handle.retire()
+    assert sent_away.wait(PATIENCE_S)
+    waiting.join(PATIENCE_S)
+    process.end()
+    model.handle.close()
+
+
+def test_limits_follow_the_start_and_the_plan_stays_the_same_object(model: Model) -> None:
+    process = model.loaded()
+    plan = model.handle.plan
+    limits = Supervision(
+        load_timeout_s=1, backoff_s=0.5, backoff_max_s=1, max_queue_requests=7, max_queue_tokens=8,
+        step_s=0.1, lease_fd=None,
+    )  # fmt: skip
+    model.handle.supervise(limits, at_start=True)
+    frame = process.next_sent(protocol.Limit)
+    assert frame == protocol.Limit(max_queue_tokens=8, max_queue_requests=7, step_s=0.1)
+    assert model.handle.plan is plan
+    model.handle.supervise(limits, at_start=False)
+    assert not model.handle.status().load_at_start
+    model.unload(process)

@@ -7,11 +7,13 @@ import msgspec
 import pytest
 
 from edged.config.schema import Config, Model
-from edged.errors import Unavailable
+from edged.errors import NoModelLoaded, Unavailable
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.spares import Ahead
+from edged.lifecycle.start import failure
+from edged.runner import protocol
 from tests.plans import fake_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners
 
@@ -128,4 +130,56 @@ def test_whoever_asks_for_a_model_stops_what_is_measured_in_idle_time(
     assert pool.status("m").state == "ready"
     assert work.is_idle()
     process.end()
+    pool.close()
+
+
+def _two(**problems: str) -> Planned:
+    """Models `m` and `n`, those without a problem with a plan."""
+    there = tuple(fake_plan(name, "fake:generate") for name in ("m", "n") if name not in problems)
+    return msgspec.structs.replace(_planned(found=True), plans=there, problems=problems)
+
+
+TWO = Config(models={"m": Model(file="m.gguf"), "n": Model(file="n.gguf")})
+
+
+def test_a_start_with_one_model_missing_is_over_when_the_other_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners = Runners(monkeypatch)
+    started = threading.Event()
+    pool = Pool(TWO, lambda _ahead: _two(n="n.gguf is missing"), Noted())
+    pool.start()
+    pool.when_started(started.set)
+    assert pool.is_starting
+    process = runners.next()
+    process.say(READY)
+    assert started.wait(PATIENCE_S)
+    assert not pool.is_starting
+    assert pool.is_supervised
+    assert [status.given_up for status in pool.statuses()] == [None, "file"]
+    process.end()
+    pool.close()
+
+
+def test_a_start_of_which_nothing_came_is_never_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    runners = Runners(monkeypatch)
+    noted, started = Noted(), threading.Event()
+    pool = Pool(TWO, lambda _ahead: _two(n="n.gguf is missing"), noted)
+    pool.start()
+    pool.when_started(started.set)
+    process = runners.next()
+    process.say(protocol.LoadFailed("m.gguf is damaged"))
+    process.end(1)
+    assert "damaged" in noted.next_failure()
+    assert pool.is_starting
+    assert isinstance(failure(pool.statuses()), NoModelLoaded)
+    pool.close()
+    assert not started.is_set()
+
+
+def test_a_refused_model_may_fit_another_time() -> None:
+    refused = msgspec.structs.replace(fake_plan(), strategy="refused")
+    planned = msgspec.structs.replace(_planned(found=True), plans=(refused,))
+    pool = _pool(lambda _ahead: planned)
+    assert pool.status("m").given_up == "memory"
     pool.close()

@@ -15,6 +15,7 @@ from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.record import Record
+from edged.lifecycle.status import Failure
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from edged.telemetry.metrics import Metrics
@@ -162,7 +163,7 @@ def test_a_lazy_load_without_the_lazy_map_is_told(record: Record, caplog: pytest
 
 
 def test_failures_are_counted_as_restarts(record: Record) -> None:
-    record.failed(a_plan(), "the runner was ended by SIGKILL while ready")
+    record.failed(a_plan(), "the runner was ended by SIGKILL while ready", "crash")
     assert counted(record)["edged_restarts_total", "smollm2"] == 1
 
 
@@ -190,3 +191,42 @@ def test_a_real_runner_process_tells_what_it_read(record: Record, pool: Pool) ->
     assert seen["edged_cold_start_seconds_count", "boot", "smollm2", "mapped"] == 1
     assert seen["edged_cold_start_seconds_count", "boot", "smollm2", "first_token"] == 1
     assert seen["edged_prediction_error_ratio", "ready", "smollm2"] > -1
+
+
+def events_in(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """The events of the records so far, in order."""
+    return [vars(record)["EVENT"] for record in caplog.records if "EVENT" in vars(record)]
+
+
+def test_each_end_of_a_runner_is_an_event_of_its_own(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    ways: tuple[Failure, ...] = ("file", "crash", "hung", "memory")
+    for how in ways:
+        record.failed(a_plan(), "why", how)
+    assert events_in(caplog) == ["model_failed", "runner_crashed", "runner_hung", "runner_oom_killed"]
+    assert {vars(each)["MODEL"] for each in caplog.records} == {"smollm2"}
+
+
+def test_a_model_that_is_back_is_told_from_one_that_comes_up(
+    record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        record.ready(a_plan(), "boot", READY, 2.0)
+        record.ready(a_plan(), "crash", READY, 2.0)
+    assert events_in(caplog) == ["model_ready", "runner_restarted"]
+    assert vars(caplog.records[0])["DURATION_MS"] == 2000
+
+
+@pytest.mark.parametrize(("reading_s", "said"), [(1.0, []), (100.0, ["storage_slow"])])
+def test_storage_that_is_far_slower_than_expected_is_told(
+    reading_s: float, said: list[str], record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    plan = a_plan()
+    assert plan.predicted.read_bytes_per_s
+    n_bytes = sum(piece.length for piece in plan.prefetch)
+    expected_s = n_bytes / plan.predicted.read_bytes_per_s
+    record.ready(
+        plan, "boot", msgspec.structs.replace(READY, reading_s=reading_s * max(0.2, expected_s)), 2.0
+    )
+    assert events_in(caplog) == said

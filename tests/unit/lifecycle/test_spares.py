@@ -122,7 +122,7 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
         return started[0]
 
     monkeypatch.setattr(pool_module, "Spares", watched)
-    monkeypatch.setattr(pool_module, "imports_are_cached", lambda: True)
+    monkeypatch.setattr(spares_module, "imports_are_cached", lambda: True)
     pids: list[int] = []
 
     def refusing(_ahead: Ahead | None) -> Planned:
@@ -166,7 +166,7 @@ def test_nothing_is_started_ahead_where_imports_would_read_what_is_being_measure
         )
 
     for cached in (False, True):
-        monkeypatch.setattr(pool_module, "imports_are_cached", lambda cached=cached: cached)
+        monkeypatch.setattr(spares_module, "imports_are_cached", lambda cached=cached: cached)
         Pool(_two_models(tmp_path), planner, Noted()).close()
     assert [ahead is not None for ahead in told] == [False, True]
 

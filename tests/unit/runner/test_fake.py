@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import pytest
 
-from edged.runner import protocol
+from edged.runner import protocol, pulse
 from edged.runner.fake import knobs_of
 from edged.runner.fake_answers import unit_vector
 
@@ -24,12 +24,15 @@ class Daemon:
     def __init__(self, path: str) -> None:
         self._sock, theirs = socket.socketpair()
         self._sock.settimeout(20)
+        pulse_fd = pulse.create()
+        inherited = (theirs.fileno(), pulse_fd)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "edged.runner.fake", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+            [sys.executable, "-m", "edged.runner.fake", *map(str, inherited)],
+            pass_fds=inherited,
             stderr=subprocess.PIPE,
         )
         theirs.close()
+        os.close(pulse_fd)
         self._buffer = protocol.frames_from_runner()
         self._frames = self._read()
         self.send(_start(path))

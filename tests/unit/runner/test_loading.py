@@ -96,6 +96,22 @@ def test_what_is_not_cached_waits_for_its_turn(file: Path) -> None:
     assert reader.done
 
 
+def test_a_reader_shows_life_with_each_chunk_and_while_others_read(file: Path) -> None:
+    beats = threading.Semaphore(0)
+    known = make_cold(file)
+    turns = Others()
+    reader = Prefetch(str(file), [FileRange(0, 3 * MIB)], lambda _: None, turns, beats.release)
+    reader.start()
+    if known:
+        for _ in range(5):  # it waits for as long as others read
+            assert beats.acquire(timeout=20)
+        assert not reader.done
+    turns.granted.set()
+    reader.wait()
+    for _ in range(3):
+        assert beats.acquire(timeout=20)
+
+
 def test_a_reader_that_waits_for_its_turn_can_be_stopped(file: Path) -> None:
     make_cold(file)
     reader = Prefetch(str(file), [FileRange(0, 3 * MIB)], lambda _: None, Others())

@@ -1,12 +1,14 @@
 """Messages to systemd, received on a real datagram socket."""
 
+import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from edged.service.notify import notify
+from edged.service.notify import is_heard, notify, watchdog_s
 
 
 @pytest.fixture
@@ -28,6 +30,50 @@ def test_ready_with_a_status(systemd: socket.socket) -> None:
 def test_stopping(systemd: socket.socket) -> None:
     notify(stopping=True)
     assert systemd.recv(4096) == b"STOPPING=1"
+
+
+def test_a_reload_says_when_it_began(systemd: socket.socket) -> None:
+    before_us = time.monotonic_ns() // 1000
+    notify(reloading=True)
+    first, second = systemd.recv(4096).decode().splitlines()
+    assert first == "RELOADING=1"
+    name, _, value = second.partition("=")
+    assert name == "MONOTONIC_USEC"
+    assert before_us <= int(value) <= time.monotonic_ns() // 1000
+
+
+def test_life_more_time_and_why_it_fails(systemd: socket.socket) -> None:
+    notify(watchdog=True, extend_timeout_s=1.5, errno=98)
+    assert systemd.recv(4096) == b"WATCHDOG=1\nEXTEND_TIMEOUT_USEC=1500000\nERRNO=98"
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "interval_s"),
+    [
+        ("30000000", "own", 30.0),
+        ("30000000", None, 30.0),
+        ("30000000", "1", None),
+        ("0", "own", None),
+        ("", "own", None),
+        ("-5", "own", None),
+        ("soon", "own", None),
+        (None, None, None),
+    ],
+)
+def test_the_watchdog_is_for_the_process_it_names(
+    usec: str | None, pid: str | None, interval_s: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("WATCHDOG_USEC", usec), ("WATCHDOG_PID", str(os.getpid()) if pid == "own" else pid)):
+        monkeypatch.delenv(name, raising=False)
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    assert watchdog_s() == interval_s
+
+
+def test_it_knows_whether_anybody_listens(systemd: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert is_heard()
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not is_heard()
 
 
 def test_a_line_break_in_a_status_cannot_start_another_message(systemd: socket.socket) -> None:

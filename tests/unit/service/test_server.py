@@ -426,3 +426,82 @@ def test_ipv6() -> None:
             assert read_all(sock).startswith(b"HTTP/1.1 200")
     finally:
         server.close(timeout_s=0.1)
+
+
+def test_it_tells_whether_it_answers(start: Start) -> None:
+    server = start()
+    assert server.answers(PATIENCE_S)
+    server.set_app(echo)
+    assert server.answers(PATIENCE_S)
+
+
+def test_it_answers_itself_though_strangers_hold_every_connection(start: Start) -> None:
+    server = start(echo, max_connections=8)
+    crowd = [connect(server) for _ in range(12)]
+    try:
+        assert server.answers(PATIENCE_S)
+    finally:
+        for sock in crowd:
+            sock.close()
+
+
+def test_a_server_whose_threads_are_all_stuck_does_not_answer(start: Start) -> None:
+    free = threading.Event()
+    stuck = threading.Semaphore(0)
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        stuck.release()
+        free.wait(PATIENCE_S)
+        return echo(environ, start_response)
+
+    server = start(app)
+    working = [connect(server) for _ in range(LIMITS.max_requests + RESERVE_THREADS)]
+    try:
+        for sock in working:
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert stuck.acquire(timeout=PATIENCE_S)
+        assert not server.answers(0.2)
+        free.set()
+        assert server.answers(PATIENCE_S)
+    finally:
+        free.set()
+        for sock in working:
+            sock.close()
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_while_it_retires_every_answer_is_the_last_on_its_connection(start: Start, version: str) -> None:
+    server = start(echo)
+    server.retire(keep_accepting=True)
+    raw = f"GET / HTTP/{version}\r\nHost: x\r\nConnection: keep-alive\r\n\r\n".encode()
+    answer = exchange(server, raw)
+    assert b" 200 OK\r\n" in answer
+    assert answer.lower().count(b"\r\nconnection: ") == 1
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+def test_a_drain_tells_how_many_requests_are_left(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    busy = threading.Semaphore(0)
+    told: list[int] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        busy.release()
+        free.wait(PATIENCE_S)
+        return echo(environ, start_response)
+
+    def tell(n_working: int) -> None:
+        told.append(n_working)
+        free.set()
+
+    server = start(app)
+    with connect(server) as first, connect(server) as second:
+        for sock in (first, second):
+            sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert busy.acquire(timeout=PATIENCE_S)
+        assert not server.drain(0.0)
+        server.retire(keep_accepting=False)
+        assert server.drain(PATIENCE_S, tell)
+        assert told[0] == 2
+        for sock in (first, second):
+            assert b"\r\nConnection: close\r\n" in read_all(sock)

@@ -1,10 +1,7 @@
 """Real signals to this process."""
 
-import logging
 import os
 import signal
-
-import pytest
 
 from edged.service.signals import Signals
 
@@ -21,14 +18,6 @@ def test_they_come_in_order() -> None:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             os.kill(os.getpid(), number)
         assert [signals.wait(20) for _ in range(3)] == [signal.SIGHUP, signal.SIGINT, signal.SIGTERM]
-
-
-def test_a_hangup_is_answered_in_the_log_and_does_not_stop(caplog: pytest.LogCaptureFixture) -> None:
-    with Signals() as signals, caplog.at_level(logging.WARNING):
-        os.kill(os.getpid(), signal.SIGHUP)
-        os.kill(os.getpid(), signal.SIGTERM)
-        assert signals.wait_for_stop() == signal.SIGTERM
-    assert "restart edged" in caplog.text
 
 
 def test_the_previous_handlers_come_back() -> None:

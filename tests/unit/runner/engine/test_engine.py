@@ -7,7 +7,7 @@ import pytest
 
 from edged.errors import ComputeFailed
 from edged.runner.engine.engine import Engine
-from edged.runner.protocol import FromRunner, Gauges
+from edged.runner.protocol import FromRunner, Gauges, Limit
 
 
 class _Warming:
@@ -30,6 +30,9 @@ class _Warming:
 
     def cancel(self, request: int) -> None:
         raise AssertionError(request)
+
+    def limit(self, limits: Limit) -> None:
+        raise AssertionError(limits)
 
     def step(self) -> None:
         raise AssertionError("there is nothing to compute")
@@ -57,4 +60,37 @@ def test_a_warm_up_that_fails_is_the_callers_to_handle() -> None:
     engine.start()
     with pytest.raises(ComputeFailed, match="no numbers"):
         engine.warm_up()
+    engine.stop()
+
+
+def test_an_idle_engine_shows_life_when_it_is_asked_to() -> None:
+    beats = threading.Semaphore(0)
+    engine = Engine[int](_Warming(), ctypes.c_int(0), lambda _frame: None, beat=beats.release)
+    engine.start()
+    assert beats.acquire(timeout=20), "it has begun"
+    for _ in range(3):
+        assert not beats.acquire(blocking=False)
+        engine.ping()
+        assert beats.acquire(timeout=20)
+    engine.stop()
+
+
+def test_an_engine_that_hangs_shows_none() -> None:
+    beats = threading.Semaphore(0)
+    stuck, free = threading.Event(), threading.Event()
+
+    class Hanging(_Warming):
+        def cancel(self, request: int) -> None:  # noqa: ARG002
+            stuck.set()
+            free.wait(20)
+
+    engine = Engine[int](Hanging(), ctypes.c_int(0), lambda _frame: None, beat=beats.release)
+    engine.start()
+    assert beats.acquire(timeout=20)
+    engine.cancel(1)
+    assert stuck.wait(20)
+    engine.ping()
+    assert not beats.acquire(timeout=0.05)
+    free.set()
+    assert beats.acquire(timeout=20)
     engine.stop()

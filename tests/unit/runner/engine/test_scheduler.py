@@ -146,6 +146,23 @@ def test_what_several_prompts_begin_with_is_computed_once_and_copied() -> None:
     assert [sequence.n_cached_tokens for sequence in sequences] == [0, 40, 40]
 
 
+def test_a_prompt_that_must_be_computed_takes_nothing_from_others() -> None:
+    memory = FakeMemory()
+    scheduler = _scheduler(memory, n_slots=3, n_batch=64)
+    for number in range(2):
+        sequence = _sequence(number, list(range(24)))
+        sequence.cache_prompt = False
+        scheduler.add(sequence)
+    assert _ids(_step(scheduler)) == [(0, 24), (1, 24)]
+    for slot in scheduler.slots:
+        scheduler.release(slot)
+    again = _sequence(2, list(range(24)))
+    again.cache_prompt = False
+    scheduler.add(again)
+    assert _ids(_step(scheduler)) == [(2, 24)]
+    assert (again.n_cached_tokens, memory.copied) == (0, [])
+
+
 def test_who_waits_for_a_leader_that_goes_away_computes_alone() -> None:
     scheduler = _scheduler()
     for number in (1, 2):
@@ -320,3 +337,15 @@ def test_cancel_frees_the_sampler_once_wherever_the_sequence_is() -> None:
     assert scheduler.idle
     samplers = [running.sampler, waiting.sampler]
     assert [sampler.closed for sampler in samplers if isinstance(sampler, FakeSampler)] == [1, 1]
+
+
+def test_other_limits_hold_from_now_on_and_what_waits_goes_on_waiting() -> None:
+    scheduler = _scheduler()
+    for number in range(5):
+        scheduler.add(_sequence(number, [1, 2]))
+    scheduler.limit(max_queue_requests=1, max_queue_tokens=20, step_s=STEP_S)
+    with pytest.raises(QueueFull):
+        scheduler.add(_sequence(5, [1, 2]))
+    assert len(scheduler.waiting) == 5
+    scheduler.limit(max_queue_requests=9, max_queue_tokens=20, step_s=STEP_S)
+    scheduler.add(_sequence(5, [1, 2]))

@@ -96,7 +96,20 @@ def _measured(*times: tuple[int, int, float]) -> Speculation:
 
 def test_nothing_is_drafted_before_a_plain_step_was_measured() -> None:
     assert Speculation(7).drafts([_sure()], 50) == []
-    assert len(_measured((1, 0, 0.01)).drafts([_sure()], 50)[0]) == 7
+    assert len(_measured((1, 0, 0.01)).drafts([_sure()], 50)[0]) == 1
+
+
+def test_longer_drafts_are_tried_step_by_step_where_short_ones_cost_little() -> None:
+    speculation = _measured((1, 0, 0.010), (1, 1, 0.0105))
+    assert len(speculation.drafts([_sure()], 50)[0]) == 3
+    speculation.measured(1, 3, 0.012)
+    assert len(speculation.drafts([_sure()], 50)[0]) == 7
+
+
+def test_a_short_draft_that_costs_as_much_as_a_step_ends_the_tries() -> None:
+    tokens = [*_PASSAGE, *_PASSAGE[:4]]
+    lookup = Lookup(tokens)  # predicts, and has not proved itself
+    assert _measured((1, 0, 0.010), (1, 1, 0.0195)).drafts([lookup], 50) == []
 
 
 def test_the_length_with_the_most_tokens_a_second_is_taken() -> None:
@@ -114,11 +127,15 @@ def test_old_times_are_measured_again() -> None:
     speculation = _measured(*((1, length, 0.010 * (1 + length)) for length in range(8)))
     for _ in range(600):
         speculation.measured(1, 0, 0.010)
+    assert speculation.drafts([_sure()], 50) == []
+    for _ in range(4000):
+        speculation.measured(1, 0, 0.010)
     assert speculation.drafts([_sure()], 50) != []
 
 
 def test_several_sequences_draft_equally_or_not_at_all() -> None:
     speculation = _measured((2, 0, 0.010), (4, 0, 0.010), (8, 0, 0.010))
+    speculation.measured(2, 1, 0.011)
     assert [len(draft) for draft in speculation.drafts([_sure(), _sure()], 50)] == [3, 3]
     assert speculation.drafts([_sure(), Lookup([1, 2, 3])], 50) == []
     assert speculation.drafts([_sure(), None], 50) == []
@@ -199,7 +216,10 @@ def _worker(decoder: _Repeating, sent: list[FromRunner], speculation: Speculatio
 def _eager() -> Speculation:
     """Believes that a draft costs nothing."""
     speculation = Speculation(7)
-    speculation._time_s = lambda _n, _draft: 1.0  # type: ignore[method-assign,assignment]
+    for n_sequences in (1, 2, 3):
+        for n_draft in (0, 7):
+            speculation.measured(n_sequences, n_draft, 1.0)
+    speculation._cost = lambda _n, _draft: 1.0  # type: ignore[method-assign,assignment]
     return speculation
 
 

@@ -154,3 +154,44 @@ def test_steps_of_changing_sizes_are_compared_only_with_their_like() -> None:
 def test_one_core_leaves_no_choice() -> None:
     found = run(lambda *_: 0.01, 20, lambda *_: 3.0, most=1)
     assert found.mostly(0, 20) == 1
+
+
+def test_prompts_are_left_alone_while_decoding_shows_that_all_cores_are_free() -> None:
+    threads = Threads(2)
+    now_s, tried = 0.0, 0
+    for step in range(3000):
+        size = 300 if step % 48 == 0 else 1
+        number = threads.next(size, now_s)
+        tried += size == 300 and number == 1
+        taken_s = size * (0.0052 if size == 1 else 0.0013) * (1.0 if number == 2 else 1.9)
+        now_s += taken_s
+        threads.record(size, taken_s, now_s)
+    assert tried == 0
+
+
+def test_what_decoding_finds_is_tried_with_the_next_prompt() -> None:
+    threads = Threads(2)
+    now_s = 0.0
+    prompts: list[int] = []
+    for step in range(600):
+        size = 300 if step % 48 == 47 else 1
+        number = threads.next(size, now_s)
+        if size == 300:
+            prompts.append(number)
+        taken_s = size * 0.005 * (4.0 if number == 2 else 1.2)  # a neighbour has one of the cores
+        now_s += taken_s
+        threads.record(size, taken_s, now_s)
+    assert set(prompts[6:]) == {1}
+
+
+def test_losses_are_paid_back_by_computing_not_by_waiting() -> None:
+    threads = Threads(2)
+    now_s, taken_by_trials_s, computed_s = 0.0, 0.0, 0.0
+    for _ in range(400):  # prompts only, as an encoder has them, each after an idle second
+        number = threads.next(300, now_s)
+        taken_s = 0.2 if number == 2 else 0.4
+        taken_by_trials_s += taken_s - 0.2
+        computed_s += taken_s
+        now_s += taken_s + 1.0
+        threads.record(300, taken_s, now_s)
+    assert taken_by_trials_s < 0.04 * computed_s

@@ -1,0 +1,78 @@
+"""Where requests are handed to a model's runner, while it answers."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from edged.errors import Replaced, RunnerFailed
+from edged.lifecycle.events import Board
+from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.requests import Generation, InFlight, Pending
+from edged.runner import protocol
+
+log = logging.getLogger(__name__)
+
+
+class Desk:
+    """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
+
+    def __init__(self, board: Board, in_flight: InFlight) -> None:
+        self._board = board
+        self._in_flight = in_flight
+        self.process: RunnerProcess | None = None
+        self.retired = False
+
+    def check_in_force(self) -> None:
+        """Raises Replaced once the model has given way to another configuration."""
+        if self.retired:
+            raise Replaced(f"model {self._board.status.model} is being reloaded", 1.0)
+
+    def generate(self, request: protocol.Generate) -> Generation:
+        """As `RunnerHandle.generate`."""
+        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
+        return Generation(pending, lambda: self._cancel(pending))
+
+    def embed(
+        self, request: protocol.Embed, deadline: float, check: Callable[[], None]
+    ) -> protocol.Embeddings:
+        """As `RunnerHandle.embed`."""
+        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
+        try:
+            return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
+        finally:
+            self._cancel(pending)
+
+    def warmup(self, deadline: float) -> float:
+        """As `RunnerHandle.warmup`."""
+        pending = self._submit(protocol.Warmup)
+        try:
+            return pending.warmed(deadline).elapsed_s
+        finally:
+            self._cancel(pending)
+
+    def _submit(
+        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
+    ) -> Pending:
+        with self._board.changed:
+            self.check_in_force()
+            process = self.process
+            if process is None or self._board.status.state != "ready":
+                self._board.refuse(1.0)
+            if self._board.status.measured_first_answer_s is None and not self._in_flight:
+                self._board.clock.asked()
+            pending = self._in_flight.begin(n_answers)
+        try:
+            process.send(make(pending.request))
+        except BaseException:
+            self._in_flight.forget(pending)
+            raise
+        return pending
+
+    def _cancel(self, pending: Pending) -> None:
+        process = self.process
+        if self._in_flight.forget(pending) and process is not None:
+            try:
+                process.send(protocol.Cancel(pending.request))
+            except RunnerFailed as error:
+                log.debug("%s: nothing to cancel: %s", self._board.status.model, error)

@@ -1,0 +1,115 @@
+"""A configuration that is read again, applied to models that serve: what did not change goes on untouched."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from edged.config.difference import Difference, difference
+from edged.config.schema import Config
+from edged.errors import ConfigError, EdgedError, Unavailable
+from edged.hw.memory import held_bytes, memory_facts, without
+from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle.planner import Planned
+from edged.lifecycle.pool import Pool
+from edged.lifecycle.prefixes import remove_unused
+from edged.policy.replan import pinned, works_alike
+
+Plan = Callable[[Config, MemoryFacts | None], Planned]
+
+
+class _Intent(msgspec.Struct, frozen=True, kw_only=True):
+    """What to do: models that go on with their runners, and the plans of all others."""
+
+    kept: frozenset[str]
+    planned: Planned | None = None
+    to_load: tuple[str, ...] = ()
+
+
+class Reload:
+    """Applies the configuration as it is written now. One at a time: the caller sees to that."""
+
+    def __init__(
+        self, pool: Pool, read: Callable[[], Config], plan: Plan, settle: Callable[[Config], None]
+    ) -> None:
+        """`read` raises ConfigError. `settle` puts in force what lies outside the pool, or raises ConfigError
+        and has changed nothing."""
+        self._pool = pool
+        self._read = read
+        self._plan = plan
+        self._settle = settle
+
+    def run(self) -> str:
+        """Return what has changed, when it is in force and what is to be loaded answers.
+
+        Raises ConfigError when nothing was changed, Unavailable when edged is shutting down, and EdgedError
+        when all is in force, but a model does not answer.
+        """
+        old, new = self._pool.config, self._read()
+        found = difference(old, new)
+        if found.fixed:
+            raise ConfigError([_restart(path) for path in found.fixed])
+        intent = self._intent(new, found)
+        self._settle(new)
+        handover = self._pool.apply(new, lambda _ahead: self._plan(new, None), intent.planned, intent.kept)
+        handover.finish(new.server.drain_timeout)
+        remove_unused(new)
+        self._load(intent.to_load, new.loading.load_timeout)
+        return found.text
+
+    def _intent(self, new: Config, found: Difference) -> _Intent:
+        """Decide; nothing is changed yet. Raises ConfigError for a model that could not be loaded."""
+        plans = {plan.model: plan for plan in self._pool.plans}
+        loaded = {each.model for each in self._pool.statuses() if each.state in ("ready", "loading")}
+        unplanned = set(found.replaced) | (
+            (set(plans) if found.planning else set(found.preloaded)) - loaded  # they have no runner to lose
+        )
+        kept = [model for model in new.models if model in plans and model not in unplanned]
+        if len(kept) == len(new.models) and not found.memory:
+            return _Intent(kept=frozenset(kept))
+        fixed = {} if found.memory else {model: plans[model] for model in kept}
+        planned = self._plan(pinned(new, fixed), self._memory())
+        anew = {plan.model: plan for plan in planned.plans}
+        if found.memory:
+            kept = [model for model in kept if model in anew and works_alike(plans[model], anew[model])]
+        others = [model for model in new.models if model not in kept]
+        asked = {*plans, *found.added, *found.replaced}  # the rest had no plan before, and nobody touched it
+        _check_planned(planned, [model for model in others if model in asked])
+        to_load = [
+            model
+            for model in others
+            if model in anew and (anew[model].load_at_start or (model in loaded and not anew[model].alone))
+        ]
+        return _Intent(kept=frozenset(kept), planned=planned, to_load=tuple(to_load))
+
+    def _memory(self) -> MemoryFacts:
+        """The memory that there would be if no model were loaded."""
+        pids = [status.pid for status in self._pool.statuses() if status.pid is not None]
+        return without(memory_facts(), held_bytes(pids))
+
+    def _load(self, models: Sequence[str], load_timeout_s: float) -> None:
+        self._pool.load_all(models, "reload")
+        failures = []
+        for model in models:
+            try:
+                self._pool.ensure_ready(model, load_timeout_s)
+            except Unavailable as error:
+                failures.append(f"the new configuration is in force, but {error}")
+        if failures:
+            raise EdgedError("\n".join(failures))
+
+
+def _restart(path: str) -> str:
+    return f"{path}: cannot change while edged runs, so nothing was changed; restart it to apply all changes"
+
+
+def _check_planned(planned: Planned, models: Sequence[str]) -> None:
+    """Raises ConfigError for models without a plan, or with one that says that they do not fit."""
+    plans = {plan.model: plan for plan in planned.plans}
+    problems = []
+    for model in models:
+        plan = plans.get(model)
+        if plan is None or plan.strategy == "refused":
+            why = planned.problems.get(model) or " ".join(plan.reasons if plan else ())
+            problems.append(f"models.{model}: {why}; nothing was changed")
+    if problems:
+        raise ConfigError(problems)
