@@ -61,8 +61,6 @@ class RunnerHandle:
         self._retry_at_s = 0.0
         self._awaited = Awaited(supervision)
 
-    # ---- life ----
-
     def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now.
 
