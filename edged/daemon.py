@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
+from edged import __version__
 from edged.config.paths import state_dir
 from edged.config.schema import Config
 from edged.lifecycle.briefing import Briefing
@@ -43,7 +44,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         server = Server(listening.sock, _limits(config))
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
-        log.info("listening on %s", server.url, extra={"EVENT": "started"})
+        log.info("edged %s has started", __version__, extra={"EVENT": "started"})
         notify(status="measuring this machine")
         pool = control = None
         meter = GainMeter(record.repack_gain)

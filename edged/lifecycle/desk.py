@@ -57,7 +57,7 @@ class Desk:
         with self._board.changed:
             self.check_in_force()
             process = self.process
-            if process is None or self._board.status.state != "ready":
+            if process is None or not self._board.is_ready:
                 self._board.refuse(1.0)
             if self._board.status.measured_first_answer_s is None and not self._in_flight:
                 self._board.clock.asked()

@@ -51,6 +51,11 @@ class Board:
         )
 
     @property
+    def is_ready(self) -> bool:
+        """Whether the model answers."""
+        return self.status.state == "ready"
+
+    @property
     def unloading(self) -> bool:
         """Whether the model is to be unloaded, whatever its runner is doing."""
         return self.status.state == "unloading"

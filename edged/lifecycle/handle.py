@@ -61,8 +61,6 @@ class RunnerHandle:
         self._retry_at_s = 0.0
         self._awaited = Awaited(supervision)
 
-    # ---- life ----
-
     def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now.
 
@@ -94,10 +92,7 @@ class RunnerHandle:
             self._board.set(state="unloading")
             self._changed.notify_all()
         if process is not None:
-            try:
-                process.send(protocol.Shutdown())
-            except RunnerFailed as error:
-                log.debug("%s: %s", self.plan.model, error)
+            self._send(process, protocol.Shutdown())
             if state == "loading":
                 process.interrupt()  # a load does not read frames
         supervisor.join(_STOP_S)
@@ -123,10 +118,14 @@ class RunnerHandle:
                 self._board.set(load_at_start=at_start)
             process = self._desk.process
         if process is not None:
-            try:
-                process.send(limits_frame(supervision))
-            except RunnerFailed as error:
-                log.debug("%s: %s", self.plan.model, error)
+            self._send(process, limits_frame(supervision))
+
+    def _send(self, process: RunnerProcess, frame: protocol.ToRunner) -> None:
+        """Tell a runner something that it need not hear if it has just ended."""
+        try:
+            process.send(frame)
+        except RunnerFailed as error:
+            log.debug("%s: %s", self.plan.model, error)
 
     def retire(self) -> None:
         """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""
@@ -145,16 +144,13 @@ class RunnerHandle:
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
-            if self._is_ready():  # nearly always: its reader need not be told that somebody waits
+            if self._board.is_ready:  # nearly always: its reader need not be told that somebody waits
                 return
             self._wait_until_ready(deadline, cause)
 
-    def _is_ready(self) -> bool:
-        return self._board.status.state == "ready"
-
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
         with self._awaited.by_one_more():
-            while not self._is_ready():
+            while not self._board.is_ready:
                 self._desk.check_in_force()
                 if self._board.status.state == "failed" and self._given_up():
                     self._board.refuse(self._retry_at_s - time.monotonic())
@@ -205,7 +201,10 @@ class RunnerHandle:
             self._fail(self._run_once(cause))
             cause = self._board.ended_by
             with self._changed:
-                self._changed.wait_for(self._may_retry, max(0.0, self._retry_at_s - time.monotonic()))
+                pause_s = max(0.0, self._retry_at_s - time.monotonic())
+                self._changed.wait_for(
+                    lambda: self._board.unloading or time.monotonic() >= self._retry_at_s, pause_s
+                )
         with self._changed:
             self._supervisor = None
             self._backoff.reset()
@@ -214,9 +213,6 @@ class RunnerHandle:
             log.info("%s: unloaded", self.plan.model, extra={"EVENT": "model_unloaded", **self._fields})
             if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
                 self.load("demand")
-
-    def _may_retry(self) -> bool:
-        return self._board.unloading or time.monotonic() >= self._retry_at_s
 
     def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""

@@ -19,6 +19,8 @@ def reasons(
         yield not_at_start
     yield _strategy(prospect, way, at_start=not not_at_start)
     yield _memory(way, budget)
+    if prospect.kind == "generate" and not prospect.model.header.has_chat_template:
+        yield "its file has no chat template: its control tokens choose one, or chat is refused"
     if prospect.model.weights_reason:
         yield prospect.model.weights_reason
     yield from _repack(prospect, way, room_bytes)

@@ -1,6 +1,7 @@
 """The daemon's requests as jobs for the engine: tokenised and checked against the model, or rejected."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence as SequenceOf
 
@@ -8,6 +9,7 @@ import msgspec
 
 from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
@@ -15,6 +17,7 @@ from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
 from edged.runner.model import Model
 from edged.runner.sampler import Sampler
+from edged.runner.vocabulary import Vocabulary
 
 
 class Intake:
@@ -27,9 +30,9 @@ class Intake:
         self.max_answers = max_answers
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
-        if model.chat_template:
+        if source := model.chat_template or _default_template(model.vocabulary):
             try:
-                self._template = ChatTemplate(model.chat_template, model.vocabulary)
+                self._template = ChatTemplate(source, model.vocabulary)
             except ModelFileError as error:  # completions still work
                 self._template_problem = str(error)
 
@@ -130,3 +133,15 @@ class Intake:
                     f"{param}: token {token} is outside the vocabulary (0 to {self._vocabulary.size - 1})",
                     param,
                 )
+
+
+def _default_template(vocabulary: Vocabulary) -> str | None:
+    known = default_template(vocabulary)
+    if known is None:
+        return None
+    print(
+        f"the model's file has no chat template; {known.family}'s is used, since its vocabulary has"
+        f" {known.turn_token}",
+        file=sys.stderr,
+    )
+    return known.source

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edged.config.schema import Access, Config, Model, Seconds
+from edged.config.schema import Access, Bytes, Config, Memory, Model, Seconds
 from edged.errors import ConfigError, EdgedError
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
@@ -21,12 +21,13 @@ KEY = "correct-horse-battery"
 
 
 def planned(config: Config, _memory: MemoryFacts | None = None) -> Planned:
-    """Plans for fake files; any other file is missing."""
+    """Plans for fake files; any other file is missing. With a budget there is less for generation."""
+    n_ctx = 64 if config.memory.budget == "auto" else 32
     there = {model: each for model, each in config.models.items() if each.file.startswith("fake:")}
     plans = tuple(
         msgspec.structs.replace(
             fake_plan(model, each.file, at_start=each.preload),
-            n_ctx=64 if each.n_ctx == "auto" else each.n_ctx,
+            n_ctx=each.n_ctx if each.n_ctx != "auto" else n_ctx if "generate" in each.file else 64,
         )
         for model, each in there.items()
     )
@@ -175,6 +176,16 @@ def test_preload_that_is_set_later_loads_the_model(serve: Serve) -> None:
     reload(running, with_models(running, chat=changed(running.pool.config.models["chat"], preload=False)))
     status = running.pool.status("chat")
     assert (status.state, status.load_at_start, status.pid) == ("ready", False, pid)
+
+
+def test_less_memory_is_a_new_runner_only_for_models_that_have_to_shrink(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate", "embed": "fake:embed"})
+    pids = {model: running.pool.status(model).pid for model in ("chat", "embed")}
+    after = msgspec.structs.replace(running.pool.config, memory=Memory(budget=Bytes(1 << 28)))
+    assert reload(running, after) == "memory.budget: auto → 256MiB"
+    chat, embed = running.pool.status("chat"), running.pool.status("embed")
+    assert (chat.state, chat.n_ctx, chat.pid != pids["chat"]) == ("ready", 32, True)
+    assert embed.pid == pids["embed"]
 
 
 def wrong(config: Config) -> None:

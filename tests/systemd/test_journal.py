@@ -3,7 +3,6 @@
 from typing import Any
 
 from edged.service.events import MESSAGE_IDS
-
 from tests.systemd.machine import wait_until
 from tests.systemd.service import Service, kill
 

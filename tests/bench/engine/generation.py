@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
+from edged.gguf.header import read_header
 from tests.bench.engine import workload
 from tests.bench.engine.clients import Said, ask, ask_streamed, together
 from tests.bench.engine.contenders import Contender, edged, llama, same_threads
@@ -28,11 +29,17 @@ def both(setup: Setup, model: BenchModel, *, cache: bool = True) -> Iterator[tup
         mine = stack.enter_context(edged([model], _SIZES))
         plan = mine.plans[model.id]
         off = () if cache else ("--no-cache-prompt", "--cache-ram", "0")
-        theirs = stack.enter_context(llama(setup.program, model, plan, *same_threads(plan), *off))
+        flags = (*same_threads(plan), *_same_template(model), *off)
+        theirs = stack.enter_context(llama(setup.program, model, plan, *flags))
         for contender in (mine, theirs):
             body = workload.chat(workload.question(_WARM_UP), 8, cache=cache, model=model.id)
             together(contender.port, [[body]], ask)
         yield mine, theirs
+
+
+def _same_template(model: BenchModel) -> tuple[str, ...]:
+    """What makes llama-server render as edged does where the file has no template (gemma's here)."""
+    return () if read_header(model.file).has_chat_template else ("--no-jinja", "--chat-template", "gemma")
 
 
 def chat(setup: Setup, model: BenchModel, *, n_clients: int, cache: bool, stream: bool) -> list[Row]:

@@ -505,3 +505,16 @@ def test_a_drain_tells_how_many_requests_are_left(start: Start, monkeypatch: pyt
         assert told[0] == 2
         for sock in (first, second):
             assert b"\r\nConnection: close\r\n" in read_all(sock)
+
+
+def test_limits_change_while_it_serves(start: Start) -> None:
+    server = start(echo)
+    with connect(server) as before:
+        server.set_limits(msgspec.structs.replace(LIMITS, max_body_bytes=10, header_timeout_s=0.2))
+        assert get(server, "/", "POST", b"x" * 11)[0] == 413
+        assert get(server, "/", "POST", b"x" * 10) == (200, b"x" * 10)
+        before.sendall(b"GET / HT")
+        assert closed_by_server(before)
+    server.set_limits(msgspec.structs.replace(LIMITS, max_requests=9))
+    assert get(server, "/", "POST", b"x" * 11)[0] == 200
+    assert len(server._dispatcher.threads) == 9 + RESERVE_THREADS
