@@ -502,7 +502,8 @@ bring_models() {
   while read -r id file; do
     [[ -n $id ]] || continue # nothing is missing
     copy_model "$file"
-    step "fetch the model $id" "check the network and try again, or bring $file from elsewhere: copy it to $state/models" \
+    step "fetch the model $id" "check the network and try again, or bring $file from elsewhere: copy it to \
+$state/models${wheels:+, or with its .receipts to $wheels}" \
       env STATE_DIRECTORY="$state" "$venv/bin/edged" pull --config "$config_dir/edged.yaml" "$id"
   done <<<"$lacking"
 }
@@ -514,7 +515,7 @@ from edged.config import load, paths
 from edged.store import catalog
 config = load.load(pathlib.Path(sys.argv[1]))
 known = {paths.model_dir(config) / entry.file: entry.id for entry in catalog.load().values()}
-for file in {paths.model_path(config, name) for name in config.models}:
+for file in dict.fromkeys(paths.model_path(config, name) for name in config.models):
     if file in known and not file.exists():
         print(known[file], file.name)
 PYTHON
@@ -693,7 +694,7 @@ show_curl() {
 # --- verbs: the service -----------------------------------------------------------------------------------------------
 
 need_root() {
-  ((EUID == 0)) || die "$1 the service needs root: sudo ./install.sh ${2:-}
+  ((EUID == 0)) || die "$1 the service needs root: sudo ./install.sh${2:+ $2}
   Without root, './install.sh run' sets edged up in this folder and serves in the foreground."
   [[ -d /run/systemd/system ]] || die "systemd does not run here (a container?). './install.sh run' serves in the foreground"
 }

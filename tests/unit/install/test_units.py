@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from edged.config.schema import Server
-from edged.errors import ConfigError, PortTaken
+from edged.errors import ConfigError, NoModelLoaded, PortTaken
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 _SERVICE = REPOSITORY / "systemd/edged.service"
@@ -52,7 +52,7 @@ def test_its_exposure_is_low() -> None:
 def test_what_a_restart_cannot_cure_is_not_restarted() -> None:
     settings = _settings(_SERVICE)
     assert settings["RestartPreventExitStatus"] == ["2 3 4"]
-    assert {ConfigError.exit_code, PortTaken.exit_code} == {2, 3}
+    assert {kind.exit_code for kind in (ConfigError, PortTaken, NoModelLoaded)} == {2, 3, 4}
     assert settings["Restart"] == ["on-failure"]
     assert settings["StartLimitIntervalSec"] == ["0"]
 
