@@ -67,7 +67,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
-        notify(ready=True)
+        # with the line of now: the next look is a second away, and `systemctl start` returns at once
+        notify(ready=True, status=Briefing().line(pool.statuses()))
         log.info("ready", extra={"EVENT": "ready"})
         meter.begin(pool.repack_work())
 

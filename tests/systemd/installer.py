@@ -19,7 +19,8 @@ _NOT_CLONED = (
     ".*_cache",
     ".hypothesis",
 )
-_AN_INSTALLATION_S = 240.0
+_AN_INSTALLATION_S = 180.0
+_READY_TIMEOUT = "READY_TIMEOUT_S=60"
 _HALF_WAY = "versions/*/lib/python*/site-packages/msgspec/__init__.py"
 _INTERRUPTED = "edged-interrupted"
 
@@ -51,7 +52,7 @@ class Installer:
         """Run install.sh; returns its exit code and everything that it printed."""
         began = time.monotonic()
         done = self.machine.run(
-            *("sh", "-c", 'exec "$0" "$@" 2>&1', f"{_CLONE}/install.sh", *arguments),
+            *("env", _READY_TIMEOUT, "sh", "-c", 'exec "$0" "$@" 2>&1', f"{_CLONE}/install.sh", *arguments),
             check=check,
             timeout_s=_AN_INSTALLATION_S,
         )

@@ -1,5 +1,7 @@
 """A new version, one that does not work, a reboot, and the end."""
 
+import re
+
 import pytest
 
 from tests.systemd.conftest import Lap
@@ -9,6 +11,7 @@ from tests.systemd.service import Service
 
 # systemd writes there whatever runs.
 _SYSTEMDS_OWN = ("var/log/journal/", "var/lib/systemd/", "var/log/wtmp", "var/log/btmp", "var/log/lastlog")
+_OTHER_SERVICES_TMP = re.compile(r"var/tmp/systemd-private-[0-9a-f]+-(?!edged)")
 _SYSTEMDS_FOLDERS = ("var/lib/private", "var/cache/private", "var/log/private")
 
 
@@ -20,6 +23,7 @@ def _left(installer: Installer, machine: Machine) -> set[str]:
         if installer.before.get(path) != what
         and not path.startswith(("root/edged", *_SYSTEMDS_OWN))
         and path not in _SYSTEMDS_FOLDERS
+        and not _OTHER_SERVICES_TMP.match(path)
     }
 
 

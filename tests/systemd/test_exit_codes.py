@@ -65,14 +65,13 @@ def test_a_taken_port(service: Service) -> None:
     squatter = "edged-squatter.service"
     command = f"import socket, signal; s = socket.create_server(('', {PORT})); print('bound'); signal.pause()"
     run = service.machine.run
-    run("systemd-run", f"--unit={squatter}", "--collect", "/usr/bin/python3", "-uIc", command)
+    run("systemd-run", f"--unit={squatter}", "--description=A squatter", "/usr/bin/python3", "-uIc", command)
     try:
-        wait_until(
-            lambda: "bound" in run("journalctl", "-u", squatter, "--no-pager").stdout, lambda: "no squatter"
-        )
+        said = ("journalctl", "-u", squatter, "-o", "cat", "--no-pager")
+        wait_until(lambda: "bound" in run(*said).stdout, lambda: run(*said).stdout)
         assert any(str(PORT) in line for line in _fails_with(service, 3))
     finally:
-        run("systemctl", "stop", squatter)
+        run("systemctl", "stop", squatter, check=False)
     service.systemctl("restart", "edged")
     assert service.chat("hello")[0] == 200
     assert service.show("ActiveState", "edged.socket") == "active"

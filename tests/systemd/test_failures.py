@@ -34,6 +34,7 @@ def test_a_killed_daemon_is_replaced_by_systemd_and_its_runners_with_it(service:
     runners = daemon.children()
     with lap("kill -9 of the daemon until the models answer"):
         kill(daemon)
+        wait_until(lambda: not daemon.is_running(), service.journal_text)
         assert service.chat("asked while nobody is there")[0] == 200
         assert service.embed("asked while nobody is there") == 200
     assert service.daemon != daemon

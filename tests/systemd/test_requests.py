@@ -4,6 +4,7 @@ import pytest
 
 from tests.systemd.clients import SteadyLoad, Stream
 from tests.systemd.conftest import Lap
+from tests.systemd.machine import wait_until
 from tests.systemd.service import Service
 
 
@@ -48,6 +49,7 @@ def test_a_stop_cuts_no_stream(service: Service, lap: Lap) -> None:
 def test_a_stopped_service_refuses_and_starts_again(service: Service, lap: Lap) -> None:
     with lap("systemctl stop, idle"):
         service.systemctl("stop", "edged")
+    wait_until(lambda: service.show("ActiveState", "edged.socket") == "inactive", service.journal_text)
     with pytest.raises(ConnectionRefusedError):
         service.call("GET", "/livez")
     service.systemctl("start", "edged")

@@ -7,9 +7,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
+from kubernetes_validate.utils import ValidationError, latest_version, validate
 
 from edged.config.load import load
 
@@ -85,18 +85,18 @@ def test_the_image_has_the_packages_that_a_build_needs() -> None:
     assert named <= packages
 
 
-@pytest.mark.parametrize("version", ["1.30", "1.34", kubernetes_validate.latest_version()])
+@pytest.mark.parametrize("version", ["1.30", "1.34", latest_version()])
 @pytest.mark.parametrize("kind", ["ConfigMap", "StatefulSet", "Service"])
 def test_the_manifest_is_what_kubernetes_takes(kind: str, version: str) -> None:
-    kubernetes_validate.validate(_documents()[kind], version, strict=True)
+    validate(_documents()[kind], version, strict=True)
 
 
 def test_a_mistake_in_the_manifest_would_be_noticed() -> None:
     wrong = copy.deepcopy(_documents()["StatefulSet"])
     container = wrong["spec"]["template"]["spec"]["containers"][0]
     container["livenesProbe"] = container.pop("livenessProbe")
-    with pytest.raises(kubernetes_validate.ValidationError, match="livenesProbe"):
-        kubernetes_validate.validate(wrong, "1.34", strict=True)
+    with pytest.raises(ValidationError, match="livenesProbe"):
+        validate(wrong, "1.34", strict=True)
 
 
 def test_life_and_readiness_are_asked_for_where_they_are_told() -> None:
