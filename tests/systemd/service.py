@@ -103,8 +103,8 @@ class Service:
 
     def journal_text(self) -> str:
         """The end of the journal, for a person."""
-        said = self.machine.run("journalctl", "-u", "edged", "-n", "60", "--no-pager", check=False)
-        return said.stdout
+        units = ("-u", "edged.service", "-u", "edged.socket")
+        return self.machine.run("journalctl", *units, "-n", "60", "--no-pager", check=False).stdout
 
     @property
     def config_file(self) -> Path:

@@ -81,6 +81,6 @@ def test_a_daemon_at_work_is_left_alone_by_the_watchdog(service: Service) -> Non
 def test_every_process_killed_at_once_comes_back(service: Service, lap: Lap) -> None:
     daemon = service.daemon
     with lap("kill -9 of daemon and runners at once until active"):
-        service.systemctl("kill", "--signal=KILL", "edged")
+        service.systemctl("kill", "--signal=KILL", "edged.service")
         _wait_another_daemon(service, daemon)
     assert service.chat("hello")[0] == 200

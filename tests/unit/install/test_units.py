@@ -58,26 +58,30 @@ def test_what_a_restart_cannot_cure_is_not_restarted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "status", "closes"),
+    ("code", "status", "job", "closes"),
     [
-        ("exited", "2", True),
-        ("exited", "3", True),
-        ("exited", "4", True),
-        ("exited", "0", False),
-        ("exited", "1", False),
-        ("exited", "22", False),
-        ("killed", "KILL", False),
-        ("dumped", "ABRT", False),
+        ("exited", "2", "restart", True),
+        ("exited", "3", "start", True),
+        ("exited", "4", None, True),
+        ("exited", "0", "stop", True),
+        ("killed", "KILL", "stop", True),
+        ("exited", "0", "restart", False),
+        ("exited", "0", None, False),
+        ("exited", "1", None, False),
+        ("exited", "22", None, False),
+        ("killed", "KILL", None, False),
+        ("dumped", "ABRT", None, False),
     ],
 )
-def test_the_port_is_closed_when_a_start_would_fail_again(
-    tmp_path: Path, code: str, status: str, closes: bool
+def test_the_port_is_closed_when_edged_is_to_stay_away(
+    tmp_path: Path, code: str, status: str, job: str | None, closes: bool
 ) -> None:
     (command,) = _settings(_SERVICE)["ExecStopPost"]
     match = re.fullmatch(r"\+/bin/sh -c '(.*)'", command)
     assert match is not None
+    listed = "" if job is None else f"  123 edged.service {job} running"
     stub = tmp_path / "systemctl"
-    stub.write_text('#!/bin/sh\necho "$@"\n')
+    stub.write_text(f'#!/bin/sh\n[ "$1" = list-jobs ] && echo "{listed}" || echo "$@"\n')
     stub.chmod(0o755)
     done = subprocess.run(
         ["/bin/sh", "-c", match[1].replace("$$", "$")],
