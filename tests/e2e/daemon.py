@@ -1,7 +1,6 @@
 """A real daemon in a process of its own, and the few ways in which tests talk to it."""
 
 import http.client
-import json
 import os
 import queue
 import signal
@@ -17,7 +16,14 @@ from typing import Any
 import openai
 import psutil
 
+from tests import http_json
+
 PATIENCE_S = 120.0  # far longer than anything takes, also on a busy machine
+
+
+def settings(*overrides: str) -> list[str]:
+    """Arguments of `edged run` that override keys of its file, each `KEY=VALUE`."""
+    return [part for override in overrides for part in ("--set", override)]
 
 
 class Daemon:
@@ -62,15 +68,7 @@ class Daemon:
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON (or text) of one request."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
-        try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            raw = response.read()
-            is_json = response.headers.get_content_type() == "application/json"
-            return response.status, json.loads(raw) if is_json else raw.decode()
-        finally:
-            connection.close()
+        return http_json.call(connection, method, path, body)
 
     def chat(self, content: str, **options: Any) -> tuple[int, Any]:
         """One greedy chat completion from SmolLM2."""

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import SHIPPED_CONFIG
-from tests.e2e.daemon import PATIENCE_S, Daemon
+from tests.e2e.daemon import PATIENCE_S, Daemon, settings
 from tests.systemd_socket import command_with_sockets
 
 Start = Callable[..., Daemon]
@@ -123,10 +123,9 @@ class Activated:
     """A daemon with MiniLM on a socket that systemd holds; one life of it."""
 
     def __init__(self, held: socket.socket, models: Path, state: Path) -> None:
-        overrides = (
-            f"storage.model_dir={models}", f"storage.state_dir={state}", "models.smollm2.preload=false",
-        )  # fmt: skip
-        arguments = [part for override in overrides for part in ("--set", override)]
+        arguments = settings(
+            f"storage.model_dir={models}", f"storage.state_dir={state}", "models.smollm2.preload=false"
+        )
         self.process = subprocess.Popen(
             command_with_sockets([held], "-m", "edged", "run", "--config", str(SHIPPED_CONFIG), *arguments),
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, pass_fds=[held.fileno()],
@@ -194,7 +193,6 @@ def no_models(tmp_path: Path) -> Path:
 
 
 def _run(*overrides: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    arguments = [part for override in overrides for part in ("--set", override)]
     command = [
         sys.executable,
         "-m",
@@ -204,7 +202,7 @@ def _run(*overrides: str, env: dict[str, str] | None = None) -> subprocess.Compl
         str(SHIPPED_CONFIG),
         "--port",
         "0",
-        *arguments,
+        *settings(*overrides),
     ]
     return subprocess.run(
         command, capture_output=True, text=True, timeout=PATIENCE_S, env={**os.environ, **(env or {})}

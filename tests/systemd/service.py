@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 import yaml
 
+from tests import http_json
 from tests.systemd.machine import Machine, wait_until
 
 PORT = 8080
@@ -51,16 +52,7 @@ class Service:
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
         """Status and JSON (or text) of one request."""
-        connection = self.connection()
-        try:
-            headers = {"Content-Type": "application/json"} if body is not None else {}
-            connection.request(method, path, None if body is None else json.dumps(body), headers)
-            response = connection.getresponse()
-            raw = response.read()
-            is_json = response.headers.get_content_type() == "application/json"
-            return response.status, json.loads(raw) if is_json else raw.decode()
-        finally:
-            connection.close()
+        return http_json.call(self.connection(), method, path, body)
 
     def chat(self, content: str, model: str = "smollm2", **options: Any) -> tuple[int, Any]:
         """One short greedy chat completion."""
