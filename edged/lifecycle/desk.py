@@ -28,6 +28,13 @@ class Desk:
         if self.retired:
             raise Replaced(f"model {self._board.status.model} is being reloaded", 1.0)
 
+    def tell(self, process: RunnerProcess, frame: protocol.ToRunner) -> None:
+        """Send what a runner need not hear if it has just ended."""
+        try:
+            process.send(frame)
+        except RunnerFailed as error:
+            log.debug("%s: %s", self._board.status.model, error)
+
     def generate(self, request: protocol.Generate) -> Generation:
         """As `RunnerHandle.generate`."""
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
@@ -72,7 +79,4 @@ class Desk:
     def _cancel(self, pending: Pending) -> None:
         process = self.process
         if self._in_flight.forget(pending) and process is not None:
-            try:
-                process.send(protocol.Cancel(pending.request))
-            except RunnerFailed as error:
-                log.debug("%s: nothing to cancel: %s", self._board.status.model, error)
+            self.tell(process, protocol.Cancel(pending.request))

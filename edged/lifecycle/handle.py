@@ -92,7 +92,7 @@ class RunnerHandle:
             self._board.set(state="unloading")
             self._changed.notify_all()
         if process is not None:
-            self._send(process, protocol.Shutdown())
+            self._desk.tell(process, protocol.Shutdown())
             if state == "loading":
                 process.interrupt()  # a load does not read frames
         supervisor.join(_STOP_S)
@@ -118,14 +118,7 @@ class RunnerHandle:
                 self._board.set(load_at_start=at_start)
             process = self._desk.process
         if process is not None:
-            self._send(process, limits_frame(supervision))
-
-    def _send(self, process: RunnerProcess, frame: protocol.ToRunner) -> None:
-        """Tell a runner something that it need not hear if it has just ended."""
-        try:
-            process.send(frame)
-        except RunnerFailed as error:
-            log.debug("%s: %s", self.plan.model, error)
+            self._desk.tell(process, limits_frame(supervision))
 
     def retire(self) -> None:
         """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""

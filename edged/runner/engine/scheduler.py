@@ -133,8 +133,9 @@ class Scheduler:
 
     def limit(self, max_queue_requests: int, max_queue_tokens: int, step_s: float) -> None:
         """Let so many wait from now on, and a step that also computes prompts take so long."""
-        waiting = {"max_queue_requests": max_queue_requests, "max_queue_tokens": max_queue_tokens}
-        self._limits = replace(self._limits, **waiting)
+        self._limits = replace(
+            self._limits, max_queue_requests=max_queue_requests, max_queue_tokens=max_queue_tokens
+        )
         self._pace.step_s = step_s
 
     def drop_late(self, now_s: float) -> list[Sequence]:
