@@ -54,7 +54,7 @@ def command(config_file: Path | None, url: str | None, as_json: bool, watch: boo
     """Show the models of the running edged.
 
     ANON is the memory of the model's own process. Of its file, HOT is what the process has in use, and COLD
-    what else the page cache holds: it goes first when memory is short. CACHED is both, as a share of the file.
+    what else the page cache holds: it goes first when memory is short. CACHED is the share of both together.
     TOKENS/S is the speed of the last answers, as their clients saw it.
     """
     client = connect(config_file, url)

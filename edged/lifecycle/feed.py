@@ -118,6 +118,11 @@ class Feed:
         self._n_published = 0
         self._closed = False
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether anybody follows."""
+        return bool(self._followers)
+
     def publish(self, notice: Notice) -> None:
         """Tell everyone who follows."""
         with self._lock:
