@@ -13,7 +13,7 @@ from edged.cli.table import aligned
 from edged.config.units import format_bytes, format_seconds
 from edged.errors import EdgedError
 from edged.lifecycle.holding import Holding
-from edged.lifecycle.status import ModelStatus, how_far
+from edged.lifecycle.status import ModelStatus, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -89,7 +89,7 @@ def row(model: Listed) -> tuple[str, ...]:
         "-" if model.tokens_per_s is None else f"{model.tokens_per_s:.1f}",
         str(model.busy_slots),
         str(model.queued_requests),
-        "never" if model.unused_s is None else f"{format_seconds(round(model.unused_s))} ago",
+        _last_use(model.unused_s),
         why(model),
     )
 
@@ -101,20 +101,21 @@ def why(model: ModelStatus) -> str:
         case "failed":
             return " ".join((model.reason or "unknown").split())
         case "loading":
-            return f"{loaded_because}: {how_far(model)}"
+            return ", ".join(filter(None, [loaded_because, *progress(model)]))
         case "ready":
-            behind = "" if model.prefetch_done or not model.bytes_total else f"; {_share_read(model)} read"
-            return loaded_because + behind
+            return ", ".join([loaded_because, *progress(model)])
         case "unloaded" | "unloading":
             return "on demand"
 
 
-def _share_read(model: ModelStatus) -> str:
-    return f"{100 * model.bytes_done / model.bytes_total:.0f} %"
+def _last_use(unused_s: float | None) -> str:
+    if unused_s is None:
+        return "never"
+    return "now" if unused_s < 1 else f"{format_seconds(round(unused_s))} ago"
 
 
 def _size(size_bytes: int | None) -> str:
-    return "-" if not size_bytes else format_bytes(size_bytes)
+    return "-" if size_bytes is None else format_bytes(size_bytes)
 
 
 def _print(models: Sequence[Listed]) -> None:

@@ -126,23 +126,24 @@ def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
-    return f"model {status.model} is {_progress(status)}"
+    return f"model {status.model} is {', '.join([status.state, *progress(status)])}"
 
 
 def how_far(status: ModelStatus) -> str:
     """A line for who waits: `loading smollm2, 42 % read, about 3 s left`."""
     if status.state == "failed":  # and it is tried again
         return " ".join(f"{status.model} failed: {status.reason}".split())
-    return _progress(status).replace(status.state, f"{status.state} {status.model}", 1)
+    return ", ".join([f"{status.state} {status.model}", *progress(status)])
 
 
-def _progress(status: ModelStatus) -> str:
-    parts: list[str] = [status.state]
+def progress(status: ModelStatus) -> list[str]:
+    """What is known of how far a load is."""
+    parts = []
     if status.bytes_total and not status.prefetch_done:
         parts.append(f"{100 * status.bytes_done / status.bytes_total:.0f} % read")
-    if status.remaining_s is not None:
+    if status.remaining_s:
         parts.append(f"about {math.ceil(status.remaining_s)} s left")
-    return ", ".join(parts)
+    return parts
 
 
 def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
