@@ -68,6 +68,7 @@ class Desk:
                 self._board.refuse(1.0)
             if self._board.status.measured_first_answer_s is None and not self._in_flight:
                 self._board.clock.asked()
+            self._board.use.asked()
             pending = self._in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))

@@ -14,6 +14,7 @@ import msgspec
 from edged.errors import ModelFileError, RunnerFailed, Unavailable
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
+from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight
 from edged.lifecycle.status import Cause, GivenUp, ModelStatus
@@ -37,18 +38,19 @@ class RunnerHandle:
         observer: Observer,
         check_file: Callable[[LoadPlan], None],
         take_spare: Callable[[], RunnerProcess | None] = lambda: None,
+        publish: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
         """`check_file` raises ModelFileError for a file that must not be loaded; called before each load.
 
         `take_spare`, called before each load, gives a runner that has been started already, if there is one;
-        it may wait until there is room.
+        it may wait until there is room. `publish` is told of every change, under a lock: it must not wait.
         """
         self.plan = plan
         self._supervision = supervision
         self._observer = observer
         self._check_file = check_file
         self._take_spare = take_spare
-        self._board = board = Board(plan)
+        self._board = board = Board(plan, publish)
         self._changed = board.changed
         self._wanted = False
         self._closed = False
@@ -79,7 +81,7 @@ class RunnerHandle:
                 self._supervisor = supervisor
             if self._board.status.state in ("unloaded", "failed"):
                 self._board.load_failed = False
-                self._board.set(state="loading")
+                self._board.set(state="loading", cause=cause)
             self._changed.notify_all()
 
     def unload(self) -> None:
@@ -210,7 +212,7 @@ class RunnerHandle:
     def _run_once(self, cause: Cause) -> str:
         """One process from spawn to reaping; returns why it ended."""
         process = self._take_spare()
-        if not self._begin():
+        if not self._begin(cause):
             return self._reap(process, None)
         reason = None
         try:
@@ -229,12 +231,12 @@ class RunnerHandle:
             reason = f"an internal error: {error!r}"
         return self._reap(process, reason)
 
-    def _begin(self) -> bool:
+    def _begin(self, cause: Cause) -> bool:
         """Show that it loads; False when it is not to."""
         with self._changed:
             if self._board.unloading:
                 return False
-            self._board.begin()
+            self._board.begin(cause)
             return True
 
     def _spawn(self) -> RunnerProcess:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
+from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
 from edged.lifecycle.model_file import check_file
@@ -46,6 +47,7 @@ class Pool:
         self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
+        self.feed = Feed()
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
         self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
@@ -223,6 +225,7 @@ class Pool:
         with self._swap:
             self.draining = True
             served, handover = self._now, self._handover
+        self.feed.close()
         self._spares.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
@@ -287,7 +290,7 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                handles[model] = RunnerHandle(plan, supervision, self, check_file, take)
+                handles[model] = RunnerHandle(plan, supervision, self, check_file, take, self.feed.publish)
         short = frozenset(model for model in unplanned if model in plans)
         return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
 

@@ -20,11 +20,27 @@ class Pending:
         self.request = request
         self.n_answers = n_answers
         self.n_left = n_answers
+        self._began_s = time.monotonic()
+        self._first: dict[int, tuple[float, int]] = {}  # tokens of an answer, when the first of them came
         self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
 
     def put(self, answer: Answer | EdgedError) -> None:
         """Pass an answer on."""
         self._answers.put(answer)
+
+    def pace(self, answer: Answer | EdgedError) -> tuple[int, float] | None:
+        """When an answer ends: its tokens, and the seconds they took. Called with each, in their order."""
+        match answer:
+            case protocol.Embeddings():
+                return sum(answer.n_tokens), time.monotonic() - self._began_s
+            case protocol.TokenEvent(finish_reason=None):
+                if answer.index not in self._first:
+                    self._first[answer.index] = (time.monotonic(), answer.n_generated)
+            case protocol.TokenEvent():
+                began_s, n_before = self._first.pop(answer.index, (0.0, answer.n_generated))
+                if answer.n_generated > n_before:
+                    return answer.n_generated - n_before, time.monotonic() - began_s
+        return None
 
     def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
         """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
@@ -91,16 +107,18 @@ class InFlight:
         with self._lock:
             return self._drop(pending.request)
 
-    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
-        """Pass an answer on, unless nobody waits for it any more."""
+    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
+        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end."""
         with self._lock:
             pending = self._pending.get(request)
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
                     self._drop(request)
-        if pending is not None:
-            pending.put(answer)
+        if pending is None:
+            return None
+        pending.put(answer)
+        return pending.pace(answer)
 
     def abandon(self, why: str) -> None:
         """End every request: its runner has ended."""

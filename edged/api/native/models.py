@@ -1,10 +1,12 @@
 """GET /edged/v1/models, POST /edged/v1/models/{id}/load, /warmup and /unload."""
 
 import msgspec
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 
 from edged.api.body import Fields
 from edged.api.work import Api
+from edged.errors import InvalidRequest
+from edged.lifecycle.holding import holdings
 
 
 def routes(api: Api) -> Blueprint:
@@ -17,8 +19,13 @@ def routes(api: Api) -> Blueprint:
 
     @blueprint.get("")
     def models() -> Response:
-        body = {"models": api.pool.statuses()}
-        return Response(msgspec.json.encode(body), mimetype="application/json")
+        """With `?memory=true` also what each of them holds, which takes some milliseconds to find out."""
+        statuses = api.pool.statuses()
+        listed = [msgspec.to_builtins(status) for status in statuses]
+        if _wants_memory():
+            held = holdings(api.pool.plans, statuses)
+            listed = [each | {"memory": held.get(each["model"])} for each in listed]
+        return Response(msgspec.json.encode({"models": listed}), mimetype="application/json")
 
     @blueprint.get("/<model>")
     def model(model: str) -> Response:
@@ -44,3 +51,10 @@ def routes(api: Api) -> Blueprint:
         return answer(model, {}, 200)
 
     return blueprint
+
+
+def _wants_memory() -> bool:
+    wanted = request.args.get("memory", "false")
+    if wanted not in ("true", "false"):
+        raise InvalidRequest("memory: is neither true nor false", "memory")
+    return wanted == "true"
