@@ -1,70 +1,52 @@
-"""The HTTP application: endpoints, who may call them, and one line per request at debug level.
-
-Bodies, prompts and keys are never logged: what is written of a request is its method, path and status.
-"""
+"""The HTTP application: endpoints, who may call them, and one line per request at debug level."""
 
 import functools
-import logging
-import re
-import secrets
-import time
+from collections.abc import Callable
 
 from flask import Flask, Response, g, request
 
 from edged.api import errors, status
 from edged.api.auth import Gate
+from edged.api.direct import Direct
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.openai import chat, completions, embeddings, models
+from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
+from edged.service.liveness import Wsgi
 from edged.telemetry.metrics import Metrics
 
-log = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-
-def create_app(pool: Pool, metrics: Metrics) -> Flask:
+def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     """A WSGI application that serves the pool's models, by whichever configuration is in force."""
     app = Flask("edged", static_folder=None)
     app.url_map.merge_slashes = False  # a path with extra slashes is a wrong path, not a redirect
     api = Api(pool, metrics, Places())
+    gate_of = functools.lru_cache(maxsize=1)(Gate.of)
+
+    def gate() -> Gate:
+        return gate_of(api.config.access)
+
     for module in (models, embeddings, chat, completions, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
-    _watch_requests(app, api)
-    return app
+    _watch_requests(app, api, gate)
+    return Direct(app, api, gate, {embeddings.PATH: functools.partial(embeddings.answer, api)})
 
 
-def _watch_requests(app: Flask, api: Api) -> None:
+def _watch_requests(app: Flask, api: Api, gate: Callable[[], Gate]) -> None:
     """Let requests in or refuse them, name them, and note how they ended."""
-    gate_of = functools.lru_cache(maxsize=1)(Gate.of)
 
     @app.before_request
     def begin() -> None:
-        g.began_s = time.monotonic()
-        given = request.headers.get("X-Request-Id", "")
-        g.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
-        config = api.config
-        request.max_content_length = int(config.server.max_body)
-        gate_of(config.access).check(request.environ)
+        g.visit = Visit(request.environ)
+        gate().check(request.environ)
 
     @app.after_request
     def end(response: Response) -> Response:
-        began_s, request_id = g.began_s, g.request_id
+        visit: Visit = g.visit
         endpoint = request.url_rule.rule if request.url_rule else "unknown"
-        method, path = request.method, request.path
-        response.headers["X-Request-Id"] = request_id
-
-        @response.call_on_close
-        def ended() -> None:
-            duration_s = time.monotonic() - began_s
-            api.metrics.answered(endpoint, response.status_code, duration_s)
-            log.debug(
-                "%s %s %d %.3f s",
-                *(method, path, response.status_code, duration_s),
-                extra={"REQUEST_ID": request_id},
-            )
-
+        response.headers["X-Request-Id"] = visit.request_id
+        response.call_on_close(lambda: visit.ended(api.metrics, endpoint, response.status_code))
         return response

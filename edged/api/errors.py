@@ -4,9 +4,10 @@ import logging
 import math
 from typing import NamedTuple
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, g
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
+from edged.api.visit import Visit
 from edged.errors import (
     EdgedError,
     InvalidRequest,
@@ -37,6 +38,14 @@ class ClientGone(EdgedError):
     """The client left before its answer was ready: nobody reads this."""
 
 
+class Answer(NamedTuple):
+    """A whole answer, but for what every answer has."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
 class Row(NamedTuple):
     """What an error kind becomes."""
 
@@ -45,6 +54,7 @@ class Row(NamedTuple):
     code: str
 
 
+JSON = ("Content-Type", "application/json")
 _INTERNAL = Row(500, "server_error", "internal_error")
 
 # The most specific kind wins.
@@ -75,40 +85,48 @@ def row_of(error: Exception) -> Row:
     return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _INTERNAL)
 
 
-def body_of(error: Exception) -> bytes:
-    """The error's JSON, for an answer or for an event in a stream."""
-    row = row_of(error)
-    param = error.param if isinstance(error, InvalidRequest) else None
-    return error_body(_message(error), row.type, row.code, param)
+def body_of(error: EdgedError) -> bytes:
+    """The error's JSON, for an event in a stream."""
+    return _body(error, str(error))
 
 
-def respond(error: Exception) -> Response:
+def answer_to(error: Exception, visit: Visit) -> Answer:
     """An error's answer. What was not foreseen is logged, and shown to the client as no more than that."""
     row = row_of(error)
     if row is _INTERNAL:
-        log.error("%s %s failed", request.method, request.path, exc_info=error)
-    response = Response(body_of(error), row.status, mimetype="application/json")
+        log.error("%s %s failed", visit.method, visit.path, exc_info=error)
+    headers = [JSON]
     if isinstance(error, Overloaded | Unavailable):
-        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
-        response.headers["Allow"] = ", ".join(sorted(error.valid_methods))
+        headers.append(("Allow", ", ".join(sorted(error.valid_methods))))
     if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
-    return response
+        headers.append(("WWW-Authenticate", "Bearer"))
+    return Answer(row.status, tuple(headers), _body(error, _message(error, visit)))
 
 
 def register(app: Flask) -> None:
     """Answer every error of `app` in this way."""
-    app.register_error_handler(Exception, respond)
+
+    @app.errorhandler(Exception)
+    def respond(error: Exception) -> Response:
+        answer = answer_to(error, g.visit)
+        return Response(answer.body, answer.status, answer.headers)
 
 
-def _message(error: Exception) -> str:
+def _body(error: Exception, message: str) -> bytes:
+    row = row_of(error)
+    param = error.param if isinstance(error, InvalidRequest) else None
+    return error_body(message, row.type, row.code, param)
+
+
+def _message(error: Exception, visit: Visit) -> str:
     if isinstance(error, EdgedError):
         return str(error)
     if isinstance(error, MethodNotAllowed):
-        return f"{request.path} does not take {request.method}; see the Allow header"
+        return f"{visit.path} does not take {visit.method}; see the Allow header"
     if isinstance(error, HTTPException) and error.code == 404:
-        return f"there is nothing at {request.path}; models are listed at /v1/models"
+        return f"there is nothing at {visit.path}; models are listed at /v1/models"
     if isinstance(error, HTTPException):
         return error.description or error.name
-    return f"an internal error; the log has it under request id {g.get('request_id', 'unknown')}"
+    return f"an internal error; the log has it under request id {visit.request_id}"

@@ -3,13 +3,14 @@
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
 import msgspec
-from flask import Response, make_response, request
+from flask import Response, make_response
 
 from edged.api.body import Fields
 from edged.api.errors import ClientGone
@@ -17,10 +18,12 @@ from edged.api.keep_alive import take_keep_alive
 from edged.config.schema import Config
 from edged.errors import InvalidRequest, Overloaded, Unavailable
 from edged.lifecycle.pool import Pool
+from edged.service.liveness import Environ
 from edged.telemetry.metrics import Metrics
 
 POLL_S = 0.25  # how soon a client that has gone is noticed while nothing is sent to it
 WAIT_HEADER = "X-Edged-Wait"
+_WAIT_VARIABLE = "HTTP_X_EDGED_WAIT"
 _LONGEST_WAIT_S = 24 * 3600
 
 
@@ -89,14 +92,14 @@ class Api:
         """The configuration in force; a reload replaces it."""
         return self.pool.config
 
-    def patience(self) -> Patience:
-        """The patience of the request at hand, counted from now. Raises InvalidRequest."""
+    def patience(self, environ: Environ) -> Patience:
+        """The patience of a WSGI request, counted from now. Raises InvalidRequest."""
         config = self.config
-        wait_s = _wait_s(request.headers.get(WAIT_HEADER))
+        wait_s = _wait_s(environ.get(_WAIT_VARIABLE))
         return Patience(
             config.server.request_timeout,
             config.loading.request_wait if wait_s is None else wait_s,
-            request.environ.get("waitress.client_disconnected", lambda: False),
+            environ.get("waitress.client_disconnected", lambda: False),
         )
 
     def working(self, view: Callable[..., Any]) -> Callable[..., Response]:
@@ -104,12 +107,7 @@ class Api:
 
         @wraps(view)
         def limited(*args: Any, **named: Any) -> Response:
-            if self.pool.draining:
-                raise Unavailable("edged is shutting down", 5.0)
-            most = self.config.server.max_requests
-            if not self.places.take(most):
-                raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
-            self.metrics.request_began()
+            self._take()
             try:
                 response = make_response(view(*args, **named))
             except BaseException:
@@ -119,6 +117,23 @@ class Api:
             return response
 
         return limited
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """One of the places for as long as this lasts. Raises Unavailable or Overloaded."""
+        self._take()
+        try:
+            yield
+        finally:
+            self._give_back()
+
+    def _take(self) -> None:
+        if self.pool.draining:
+            raise Unavailable("edged is shutting down", 5.0)
+        most = self.config.server.max_requests
+        if not self.places.take(most):
+            raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
+        self.metrics.request_began()
 
     def _give_back(self) -> None:
         self.places.give_back()
@@ -135,16 +150,18 @@ class Api:
 
     def _model_for(self, fields: Fields, kind: str) -> str:
         model = fields.pop("model", None)
-        fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
-        which = f"{kind} models here: {', '.join(fitting) or 'none'}"
         if not isinstance(model, str):
             problem = "is missing" if model is None else "is not a string"
-            raise InvalidRequest(f"model: {problem}; {which}", "model")
-        status = self.pool.status(model)
-        if status.kind not in (kind, None):  # of an unknown kind: its load says what is wrong
-            what = "makes embeddings (/v1/embeddings)" if status.kind == "embed" else "generates text"
-            raise InvalidRequest(f"model: {model} {what}; {which}", "model")
+            raise InvalidRequest(f"model: {problem}; {self._which(kind)}", "model")
+        found = self.pool.status(model).kind
+        if found not in (kind, None):  # of an unknown kind: its load says what is wrong
+            what = "makes embeddings (/v1/embeddings)" if found == "embed" else "generates text"
+            raise InvalidRequest(f"model: {model} {what}; {self._which(kind)}", "model")
         return model
+
+    def _which(self, kind: str) -> str:
+        fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
+        return f"{kind} models here: {', '.join(fitting) or 'none'}"
 
 
 def _wait_s(header: str | None) -> float | None:

@@ -154,16 +154,20 @@ def test_limits_change_under_a_running_model(serve: Serve) -> None:
 
 
 def test_access_and_requests_at_once_follow_the_file(serve: Serve) -> None:
-    running = serve({"chat": "fake:generate"})
+    running = serve({"chat": SLOW})
     before = running.pool.config
     assert running.chat("hi").status == 200
     reload(running, msgspec.structs.replace(before, access=Access(api_keys=(KEY,))))
     assert running.chat("hi").status == 401
     assert running.get("/v1/models", Authorization=f"Bearer {KEY}").status == 200
-    small = msgspec.structs.replace(before.server, max_body=1 << 10)
-    reload(running, msgspec.structs.replace(before, server=small))
-    assert running.chat("x" * 2000).status == 413
-    assert running.chat("hi").status == 200
+    few = msgspec.structs.replace(before.server, max_requests=1)
+    reload(running, msgspec.structs.replace(before, server=few))
+    with running.client() as client:
+        with client.chat.completions.create(
+            model="chat", messages=[{"role": "user", "content": "one two " * 30}], stream=True
+        ) as stream:
+            next(iter(stream))
+            assert running.chat("hi").status == 429
 
 
 def test_preload_that_is_set_later_loads_the_model(serve: Serve) -> None:

@@ -73,8 +73,8 @@ def routes(api: Api) -> Blueprint:
     @blueprint.post("/v1/chat/completions")
     @api.working
     def chat() -> Response:
-        patience = api.patience()
-        fields = read_fields(request)
+        patience = api.patience(request.environ)
+        fields = read_fields(request.environ)
         call = api.call_for(fields, "generate", patience)
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_chat_format(fields, take_sampling(fields))

@@ -40,8 +40,8 @@ def routes(api: Api) -> Blueprint:
     @blueprint.post("/v1/completions")
     @api.working
     def completions() -> Response:
-        patience = api.patience()
-        fields = read_fields(request)
+        patience = api.patience(request.environ)
+        fields = read_fields(request.environ)
         call = api.call_for(fields, "generate", patience)
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_text_format(fields, take_sampling(fields))

@@ -14,7 +14,9 @@ from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
+from edged.service.liveness import Environ
 
+PATH = "/v1/embeddings"
 _IGNORED = frozenset({"user"})
 
 
@@ -28,30 +30,35 @@ class EmbeddingFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def routes(api: Api) -> Blueprint:
-    """The endpoint."""
+    """The endpoint as Flask knows it, which refuses other methods; see `edged.api.direct`."""
     blueprint = Blueprint("embeddings", __name__)
 
-    @blueprint.post("/v1/embeddings")
+    @blueprint.post(PATH)
     @api.working
     def embeddings() -> Response:
-        patience = api.patience()
-        fields = read_fields(request)
-        call = api.call_for(fields, "embed", patience)
-        drop_harmless(fields, _IGNORED, {})
-        wanted = convert(fields, EmbeddingFields)
-        texts, token_lists = parse_input(wanted.input)
-        embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
-
-        def submit(handle: RunnerHandle) -> protocol.Embeddings:
-            _check_dimensions(wanted.dimensions, handle.status().n_embd)
-            return handle.embed(embed, patience.deadline, patience.check)
-
-        frame = Asking(api, call, submit).wait()
-        api.metrics.tokens(call.model, prompt=sum(frame.n_tokens))
-        body = render(call.model, frame, as_base64=wanted.encoding_format == "base64")
-        return Response(msgspec.json.encode(body), mimetype="application/json")
+        return Response(answer(api, request.environ), mimetype="application/json")
 
     return blueprint
+
+
+def answer(api: Api, environ: Environ) -> bytes:
+    """The answer's JSON. Raises what `edged.api.errors` has a row for."""
+    patience = api.patience(environ)
+    fields = read_fields(environ)
+    call = api.call_for(fields, "embed", patience)
+    drop_harmless(fields, _IGNORED, {})
+    wanted = convert(fields, EmbeddingFields)
+    texts, token_lists = parse_input(wanted.input)
+    embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
+
+    def submit(handle: RunnerHandle) -> protocol.Embeddings:
+        if wanted.dimensions is not None:
+            _check_dimensions(wanted.dimensions, handle.status().n_embd)
+        return handle.embed(embed, patience.deadline, patience.check)
+
+    frame = Asking(api, call, submit).wait()
+    api.metrics.tokens(call.model, prompt=sum(frame.n_tokens))
+    return msgspec.json.encode(render(call.model, frame, as_base64=wanted.encoding_format == "base64"))
 
 
 def render(model: str, frame: protocol.Embeddings, *, as_base64: bool) -> Fields:
@@ -72,8 +79,8 @@ def render(model: str, frame: protocol.Embeddings, *, as_base64: bool) -> Fields
     }
 
 
-def _check_dimensions(wanted: int | None, n_embd: int | None) -> None:
-    if wanted is not None and n_embd is not None and wanted != n_embd:
+def _check_dimensions(wanted: int, n_embd: int | None) -> None:
+    if n_embd is not None and wanted != n_embd:
         raise InvalidRequest(
             f"dimensions: this model's vectors have {n_embd}, not {wanted}; leave it out", "dimensions"
         )

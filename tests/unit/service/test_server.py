@@ -8,7 +8,7 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -178,13 +178,13 @@ def test_an_answer_is_sent_in_one_piece_and_the_loop_sleeps_on(
 ) -> None:
     sent: list[bytes] = []
     woken: list[object] = []
-    real_send, real_wake = Channel.send, TcpWSGIServer.pull_trigger
+    real_send, real_wake = cast("Any", Channel).send, cast("Any", TcpWSGIServer).pull_trigger
 
     def send(channel: Channel, piece: bytes, do_close: bool = True) -> int:
         sent.append(piece)
         return int(real_send(channel, piece, do_close))
 
-    def wake(server: TcpWSGIServer) -> None:
+    def wake(server: Any) -> None:
         woken.append(server)
         real_wake(server)
 

@@ -1,0 +1,38 @@
+"""One request from its arrival to its end, whatever answers it: its name, and what is noted of it.
+
+Bodies, prompts and keys are never logged: what is written of a request is its method, path and status.
+"""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from edged.telemetry.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+class Visit:
+    """A WSGI request that has just come. Its id is the client's own, where that is fit for a log."""
+
+    def __init__(self, environ: Mapping[str, Any]) -> None:
+        self._began_s = time.monotonic()
+        given = environ.get("HTTP_X_REQUEST_ID", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.method: str = environ["REQUEST_METHOD"]
+        self.path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+
+    def ended(self, metrics: Metrics, endpoint: str, status: int) -> None:
+        """Its answer has been given: note it."""
+        duration_s = time.monotonic() - self._began_s
+        metrics.answered(endpoint, status, duration_s)
+        log.debug(
+            "%s %s %d %.3f s",
+            *(self.method, self.path, status, duration_s),
+            extra={"REQUEST_ID": self.request_id},
+        )
