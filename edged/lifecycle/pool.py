@@ -4,6 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
@@ -15,9 +16,10 @@ from edged.lifecycle.planner import Planned
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.served import Served, places
-from edged.lifecycle.spares import Ahead, Spares, how_many_now
+from edged.lifecycle.spares import Ahead, how_many_now
+from edged.lifecycle.standby import Standby
 from edged.lifecycle.start import awaited, failure
-from edged.lifecycle.status import Cause, Failure, ModelStatus
+from edged.lifecycle.status import Cause, Failure, ModelStatus, what_goes_on
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -48,12 +50,13 @@ class Pool:
         self.draining = False
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
-        self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
+        inherited = (self._lease_fd, self._board_fd)
+        self._standby = Standby(n_spares, inherited, lambda: self._now)
         try:
             planned = planner(ahead if n_spares else None)
             self.snapshot = planned.snapshot
             self._repack_gains_wanted = planned.repack_gains_wanted
-            self._now = self._adopted(config, planned, {}, self._spares.take)
+            self._now = self._adopted(config, planned, {})
         except BaseException:
             self.close()
             raise
@@ -76,7 +79,7 @@ class Pool:
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [plan for plan in self.plans if plan.load_at_start]
-        self._spares.keep(len(at_start))
+        self._standby.begin(len(at_start))
         self.load_all([plan.model for plan in at_start], "boot")
 
     def load_all(self, models: Collection[str], cause: Cause) -> None:
@@ -109,17 +112,7 @@ class Pool:
             weight_types=self._repack_gains_wanted,
             n_threads=max((plan.n_threads for plan in self.plans), default=1),
             lease_fd=self._lease_fd,
-            is_idle=self._is_idle,
-        )
-
-    def _is_idle(self) -> bool:
-        """Whether nothing is being loaded, read or computed."""
-        return not any(
-            each.state in ("loading", "unloading")
-            or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
-            or each.busy_slots
-            or each.queued_requests
-            for each in self.statuses()
+            is_idle=lambda: what_goes_on(self.statuses()) is None,
         )
 
     def statuses(self) -> tuple[ModelStatus, ...]:
@@ -160,7 +153,7 @@ class Pool:
             served = self._now
             if model in served.unplanned:
                 planned = self._planner(None)
-                self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
+                self._put_in_force(self._adopted(served.config, planned, served.handles))
             handle = self._now.handle(model)
             self._now.check_room(model)
             handle.load("demand")
@@ -223,7 +216,7 @@ class Pool:
         with self._swap:
             self.draining = True
             served, handover = self._now, self._handover
-        self._spares.close()
+        self._standby.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
             stops.append(threading.Thread(target=handover.abandon))
@@ -272,7 +265,7 @@ class Pool:
         config: Config,
         planned: Planned | None,
         going_on: Mapping[str, RunnerHandle],
-        take: Callable[[], RunnerProcess | None],
+        wait_for_room: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
         plans = {plan.model: plan for plan in planned.plans} if planned else {}
@@ -287,9 +280,15 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
+                take = partial(self._runner_ahead, plan, wait_for_room)
                 handles[model] = RunnerHandle(plan, supervision, self, check_file, take)
         short = frozenset(model for model in unplanned if model in plans)
         return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
+
+    def _runner_ahead(self, plan: LoadPlan, wait_for_room: Callable[[], None]) -> RunnerProcess | None:
+        """A runner that was started before it was wanted, once there is room; None when there is none."""
+        wait_for_room()
+        return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])

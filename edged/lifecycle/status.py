@@ -2,6 +2,7 @@
 
 import signal
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -101,6 +102,17 @@ def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
         names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
         return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"
     return f"the runner exited with code {exit_code} while {state}"
+
+
+def what_goes_on(statuses: Iterable[ModelStatus]) -> Literal["loading", "computing"] | None:
+    """Whether any model is loaded or read just now, or else computes; None: nothing goes on."""
+    computing = False
+    for each in statuses:
+        reading = each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done
+        if reading or each.state in ("loading", "unloading"):
+            return "loading"
+        computing = computing or bool(each.busy_slots or each.queued_requests)
+    return "computing" if computing else None
 
 
 def seconds(duration_s: float | None) -> str:
