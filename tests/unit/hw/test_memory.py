@@ -185,7 +185,7 @@ def test_what_processes_hold_is_their_anonymous_and_locked_memory(tmp_path: Path
 def test_pages_that_are_shared_count_in_part(tmp_path: Path) -> None:
     (tmp_path / "7").mkdir()
     (tmp_path / "7" / "smaps_rollup").write_text(
-        "5d0000-7ff000 ---p 00000000 00:00 0    [rollup]\nRss:    38780 kB\nPss:    24416 kB\nPss_Anon: 19856 kB\n"
+        "5d0-7ff ---p 00000000 00:00 0    [rollup]\nRss:    38780 kB\nPss:    24416 kB\nPss_Anon: 19856 kB\n"
     )
     assert resident_bytes(7, tmp_path) == 24416 << 10
     assert resident_bytes(8, tmp_path) is None
