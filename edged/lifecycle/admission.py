@@ -162,7 +162,7 @@ class Admission:
             load.made_leave.append(model)
             log.info(
                 "%s: makes room for %s", *(model, load.model),
-                extra={"EVENT": "model_evicted", "MODEL": model, "FOR_MODEL": load.model},
+                extra={"EVENT": "model_evicted", "MODEL": model},
             )  # fmt: skip
         leaving = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
         load.residence.wait_for_room(why_waiting(wish, leaving))

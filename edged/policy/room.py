@@ -91,7 +91,8 @@ def why_refused(wish: Wish, scene: Scene, memory: Memory) -> str:
     models = format_bytes(max(0, scene.account.budget_bytes))
     taken = f", beside {beside}, which is pinned," if beside and wish.is_urgent else ""
     if not wish.is_urgent:
-        return f"it needs {need}, and {have} of {models} are free: it is loaded when a request asks for it, and others leave for it then"
+        free = f"{have} of {models} are free"
+        return f"it needs {need}, and {free}: others leave for it when a request asks for it"
     return (
         f"it needs {need}, and there are{taken} {have}"
         f" of the {models} that models may take now: {_remedy(wish, pinned, need_bytes - have_bytes, memory)}"
