@@ -6,11 +6,8 @@ import msgspec
 
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
-from edged.hw.memory import held_bytes
-from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.status import ModelStatus
-from edged.policy.account import Account, budget_now, claim_of
 from edged.policy.types import LoadPlan
 
 
@@ -55,31 +52,6 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         if handle is None:
             raise Unavailable(f"model {model} cannot be loaded: {self.unplanned[model]}", 60.0)
         return handle
-
-    def room_bytes(self, memory: MemoryFacts, spare_pid: int | None) -> int:
-        """What models leave of the memory now; what a spare runner has is no model's."""
-        there = {status.model: status.pid for status in self.statuses() if status.state != "unloaded"}
-        pids = [pid for pid in (*there.values(), spare_pid) if pid is not None]
-        budget_bytes = budget_now(memory, self.config.memory, held_bytes(pids))
-        claims = {plan.model: claim_of(plan) for plan in self.plans if plan.model in there}
-        return Account(budget_bytes=budget_bytes, loaded=claims).room_bytes
-
-    def check_room(self, model: str) -> None:
-        """Refuse to load what does not fit beside what is loaded: the kernel would end one of them.
-
-        Raises Unavailable.
-        """
-        handle = self.handle(model)
-        if handle.status().state != "unloaded":
-            return
-        for there, other in self.handles.items():
-            clash = handle.plan.alone or other.plan.alone
-            if other is not handle and clash and other.status().state != "unloaded":
-                raise Unavailable(
-                    f"model {model} does not fit into memory beside {there}; unload that first:"
-                    f" POST /edged/v1/models/{there}/unload",
-                    30.0,
-                )
 
     def check_known(self, model: str) -> None:
         """Raises UnknownModel."""

@@ -39,11 +39,21 @@ class _Spare:
 class Standby:
     """Keeps the spare. `take`, `give_up` and `close` are for any thread."""
 
-    def __init__(self, n_ahead: int, inherited: Sequence[int], served: Callable[[], Served]) -> None:
-        """Start `n_ahead` at once. `inherited` are the descriptors that all runners share."""
+    def __init__(
+        self,
+        n_ahead: int,
+        inherited: Sequence[int],
+        served: Callable[[], Served],
+        room_bytes: Callable[[], int],
+    ) -> None:
+        """Start `n_ahead` at once. `inherited` are the descriptors that all runners share.
+
+        `room_bytes` says what models leave of the memory now, what the spare has included.
+        """
         self._ahead = Spares(n_ahead, inherited)
         self._inherited = inherited
         self._served = served
+        self._room_bytes = room_bytes
         self._changed = threading.Condition()
         self._spare: _Spare | None = None
         self._spare_bytes = SPARE_BYTES
@@ -136,15 +146,15 @@ class Standby:
 
     def _is_wanted(self) -> bool:
         """Whether one should be there: a model could be asked for, and there is memory."""
-        served, memory = self._served(), memory_facts()
+        served = self._served()
         mode = served.config.loading.spare_runner
         if mode == "off":
             return False
         if mode == "auto":
-            capacity = capacity_bytes(memory, served.config.memory)
+            capacity = capacity_bytes(memory_facts(), served.config.memory)
             if not (_some_model_could_load(served) and is_small_share(self._spare_bytes, capacity)):
                 return False
-        return served.room_bytes(memory, self.pid) >= self._spare_bytes
+        return self._room_bytes() >= self._spare_bytes
 
     def _start(self, now_s: float) -> None:
         try:

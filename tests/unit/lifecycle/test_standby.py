@@ -26,7 +26,7 @@ GIB = 1 << 30
 class Waiting:
     """Stands in for a runner's process."""
 
-    pid = (1 << 22) + 1  # beyond all that the kernel gives
+    pid = 1
 
     def __init__(self) -> None:
         self.alive = True
@@ -67,7 +67,8 @@ class Bench:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.started: list[Waiting] = []
-        self.memory = MemoryFacts(total_bytes=8 * GIB, available_bytes=7 * GIB)
+        self.memory = MemoryFacts(total_bytes=8 * GIB)
+        self.room_bytes = GIB
         self.handle: Any = Handle(state="unloaded")
         self.mode: Any = "auto"
         self.refuses = False
@@ -75,7 +76,7 @@ class Bench:
         monkeypatch.setattr(standby_module, "RunnerProcess", self._process)
         monkeypatch.setattr(standby_module, "memory_facts", lambda: self.memory)
         monkeypatch.setattr("edged.lifecycle.standby.time.monotonic", lambda: self.now_s)
-        self.standby = Standby(0, (), self._served)
+        self.standby = Standby(0, (), self._served, lambda: self.room_bytes)
 
     def _process(self, _module: str, _inherited: Sequence[int], *, spare: bool) -> Any:
         assert spare
@@ -133,18 +134,21 @@ def test_one_is_started_where_a_model_could_load_and_none_does(
 
 
 @pytest.mark.parametrize(
-    ("mode", "state", "mib", "wanted"),
+    ("mode", "state", "total_mib", "room_mib", "wanted"),
     [
-        ("off", "unloaded", 8192, False),
-        ("on", "ready", 8192, True),
-        ("on", "unloaded", 512, True),
-        ("auto", "unloaded", 512, False),
-        ("on", "unloaded", 140, False),  # 12 beyond the reserve
+        ("off", "unloaded", 8192, 4096, False),
+        ("on", "ready", 8192, 4096, True),
+        ("on", "unloaded", 512, 200, True),
+        ("auto", "unloaded", 512, 200, False),
+        ("auto", "unloaded", 1024, 200, True),
+        ("on", "unloaded", 8192, 12, False),
     ],
 )
-def test_the_setting(bench: Bench, mode: str, state: str, mib: int, wanted: bool) -> None:
+def test_the_setting(
+    bench: Bench, mode: str, state: str, total_mib: int, room_mib: int, wanted: bool
+) -> None:
     bench.mode, bench.handle = mode, Handle(state=state)
-    bench.memory = MemoryFacts(total_bytes=mib << 20, available_bytes=mib << 20)
+    bench.memory, bench.room_bytes = MemoryFacts(total_bytes=total_mib << 20), room_mib << 20
     assert (bench.look() is not None) == wanted
 
 
@@ -167,11 +171,11 @@ def test_computing_is_not_disturbed_but_does_not_keep_it_away_for_ever(bench: Be
 def test_it_gives_way_where_memory_is_wanted(bench: Bench) -> None:
     spare = bench.look()
     assert spare is not None
-    bench.memory = MemoryFacts(total_bytes=8 * GIB, available_bytes=130 << 20)
+    bench.room_bytes = 10 << 20
     assert bench.look() is None
     assert spare.closed
     assert bench.look() is None
-    bench.memory = MemoryFacts(total_bytes=8 * GIB, available_bytes=GIB)
+    bench.room_bytes = 100 << 20
     assert bench.look() is not None
 
 
@@ -252,7 +256,7 @@ def _keeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Standby]]
     monkeypatch.setattr(standby_module, "_PAUSE_S", 0.02)
     config = Config(models={"m": Model(file="m.gguf")}, loading=Loading(spare_runner="on"))
     handle: Any = Handle(state="unloaded")
-    standby = Standby(0, (), lambda: Served(config=config, handles={"m": handle}))
+    standby = Standby(0, (), lambda: Served(config=config, handles={"m": handle}), lambda: GIB)
     standby.begin(0)
     yield lambda: standby
     standby.close()
