@@ -36,6 +36,7 @@ class Board:
         self.changed = threading.Condition()
         self.clock = LoadClock()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
@@ -60,15 +61,15 @@ class Board:
         """Whether the model is to be unloaded, whatever its runner is doing."""
         return self.status.state == "unloading"
 
-    def begin(self) -> None:
+    def begin(self, cause: Cause) -> None:
         """A load begins."""
-        self.load_failed = self.out_of_memory = False
+        self.load_failed = self.lacks_room = self.out_of_memory = False
         self.ended_by = "crash"
         self.oom_kills = oom_kills()
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
-            state="loading", reason=None, bytes_done=0, prefetch_done=False,
+            state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -82,6 +83,8 @@ class Board:
     @property
     def failure(self) -> Failure:
         """What kind of end the last runner had."""
+        if self.lacks_room:
+            return "room"
         if self.load_failed:
             return "file"
         if self.out_of_memory:
@@ -178,8 +181,8 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
-                measured_ready_s=ready_s, prefetch_done=prefetch_done,
+                state="ready", phase=None, reason=None, given_up=None, unloaded_by=None,
+                n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
         self._observer.ready(self._plan, cause, event, ready_s)
