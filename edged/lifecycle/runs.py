@@ -22,11 +22,12 @@ class Means(msgspec.Struct, frozen=True):
     """What comes before a process.
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
-    has been started already, if there is one.
+    has been started already, if there is one. `wait` returns when it may be seen whether there is room.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
+    wait: Callable[[], None] = lambda: None
 
 
 class Runs:

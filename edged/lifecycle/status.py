@@ -86,6 +86,8 @@ def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     """Predicted seconds until a loading model answers: by its measured progress, else by its plan."""
     if status.state != "loading":
         return None
+    if status.phase == "room":  # its load has not begun
+        return status.predicted_ready_s
     if status.bytes_done and not status.prefetch_done:
         return (status.bytes_total - status.bytes_done) * elapsed_s / status.bytes_done
     return None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
@@ -95,7 +97,7 @@ def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
-    if status.phase == "room":
+    if status.phase == "room" and status.reason:
         return f"model {status.model} waits for room in memory: {status.reason}"
     if status.state == "ready" and status.leaving:
         return f"model {status.model} is being unloaded ({status.leaving}) once its requests are answered"
