@@ -42,6 +42,7 @@ class Board:
         self.clock = LoadClock()
         self.use = Use()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
@@ -68,13 +69,13 @@ class Board:
 
     def begin(self, cause: Cause) -> None:
         """A load begins."""
-        self.load_failed = self.out_of_memory = False
+        self.load_failed = self.lacks_room = self.out_of_memory = False
         self.ended_by = "crash"
         self.oom_kills = oom_kills()
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
-            state="loading", cause=cause, reason=None, bytes_done=0, prefetch_done=False,
+            state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -88,6 +89,8 @@ class Board:
     @property
     def failure(self) -> Failure:
         """What kind of end the last runner had."""
+        if self.lacks_room:
+            return "room"
         if self.load_failed:
             return "file"
         if self.out_of_memory:
@@ -195,8 +198,8 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
-                measured_ready_s=ready_s, prefetch_done=prefetch_done,
+                state="ready", phase=None, reason=None, given_up=None, unloaded_by=None,
+                n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
         self._observer.ready(self._plan, cause, event, ready_s)

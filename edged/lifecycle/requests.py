@@ -86,7 +86,10 @@ class Pending:
 class InFlight:
     """The requests that a runner works on, by number. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_none_left: Callable[[], None] = lambda: None) -> None:
+        """`when_none_left` is called after the last answer of the last request."""
+        self.none_since_s = 0.0  # when that was (monotonic)
+        self._when_none_left = when_none_left
         self._lock = threading.Lock()
         self._none_left = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
@@ -105,38 +108,47 @@ class InFlight:
     def forget(self, pending: Pending) -> bool:
         """Take no more answers for it; False when it was over already."""
         with self._lock:
-            return self._drop(pending.request)
+            known = self._drop(pending.request)
+        if known and not self._pending:
+            self._when_none_left()
+        return known
 
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
         """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end."""
         with self._lock:
             pending = self._pending.get(request)
+            over = False
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
-                    self._drop(request)
+                    over = self._drop(request)
         if pending is None:
             return None
         pending.put(answer)
+        if over and not self._pending:
+            self._when_none_left()
         return pending.pace(answer)
 
     def abandon(self, why: str) -> None:
         """End every request: its runner has ended."""
         with self._lock:
             pending, self._pending = self._pending, {}
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
         for request in pending.values():
             request.put(RunnerFailed(why))
 
-    def wait_until_none(self, deadline: float) -> bool:
+    def wait_until_none(self, deadline: float | None = None) -> bool:
         """Return when every request has its last answer; False if `deadline` (monotonic) passes before."""
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._lock:
-            return self._none_left.wait_for(lambda: not self._pending, max(0.0, deadline - time.monotonic()))
+            return self._none_left.wait_for(lambda: not self._pending, left_s)
 
     def _drop(self, request: int) -> bool:
         """Forget a request, under the lock; False when it was over already."""
         known = self._pending.pop(request, None) is not None
         if not self._pending:
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
         return known
 

@@ -8,9 +8,10 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash", "hung", "reload"]
+Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
+UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
 GivenUp = Literal["file", "memory", "crashes"]
-Failure = Literal["file", "crash", "hung", "memory"]
+Failure = Literal["file", "crash", "hung", "memory", "room"]
 
 # A rate is believed when it was measured for so long and over so much of the file; reading has a share of its
 # own in what was measured before it began, and the rest of the file may lie in the page cache.
@@ -28,12 +29,17 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
-    phase: str | None = None  # while loading: prefetch, vocabulary, context, warmup
+    pinned: bool = False
+    phase: str | None = None  # while loading: room (waits for it), prefetch, vocabulary, context, warmup
     bytes_done: int = 0
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
     given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
+    cause: Cause | None = None  # of its last load
+    unloaded_by: UnloadCause | None = None  # why it is not there any more; None again when it is ready
+    leaving: UnloadCause | None = None  # why it is unloaded as soon as its requests are answered
+    keep_alive_s: float | None = None  # how long it stays without requests; None: as long as there is room
     silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None
@@ -50,7 +56,6 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     measured_first_answer_s: float | None = None
     remaining_s: float | None = None  # predicted time until it answers, while loading
     least_remaining_s: float | None = None  # it takes at least so long; None while nothing is sure
-    cause: Cause | None = None  # why it was loaded the last time
     tokens_per_s: float | None = None  # of its last answers, as their clients saw it
     unused_s: float | None = None  # since somebody last asked it or was answered
 
@@ -126,14 +131,14 @@ def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
-    return f"model {status.model} is {', '.join([status.state, *progress(status)])}"
+    return f"model {_situation(status)}"
 
 
 def how_far(status: ModelStatus) -> str:
-    """A line for who waits: `loading smollm2, 42 % read, about 3 s left`."""
-    if status.state == "failed":  # and it is tried again
-        return " ".join(f"{status.model} failed: {status.reason}".split())
-    return ", ".join([f"{status.state} {status.model}", *progress(status)])
+    """A line for who waits: `smollm2 is loading, 42 % read, about 3 s left`."""
+    failed = status.state == "failed"  # and it is tried again
+    text = f"{status.model} failed: {status.reason}" if failed else _situation(status)
+    return " ".join(text.split())
 
 
 def progress(status: ModelStatus) -> list[str]:
@@ -144,6 +149,14 @@ def progress(status: ModelStatus) -> list[str]:
     if status.remaining_s:
         parts.append(f"about {math.ceil(status.remaining_s)} s left")
     return parts
+
+
+def _situation(status: ModelStatus) -> str:
+    if status.phase == "room":
+        return f"{status.model} waits for room in memory: {status.reason}"
+    if status.state == "ready" and status.leaving:
+        return f"{status.model} is being unloaded ({status.leaving}) once its requests are answered"
+    return ", ".join([f"{status.model} is {status.state}", *progress(status)])
 
 
 def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:

@@ -80,6 +80,12 @@ class Metrics:
         self._restarts = Counter(
             "edged_restarts", "Runners restarted after they died.", ["model"], registry=registry
         )
+        self._unloads = Counter(
+            "edged_unloads",
+            "Models unloaded: asked, idle, evicted (for another model), pressure, reload or closing.",
+            ["model", "cause"],
+            registry=registry,
+        )
         self._cold_starts = _ColdStarts(registry)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
@@ -124,6 +130,10 @@ class Metrics:
         """A runner is started again after it died."""
         self._restarts.labels(model).inc()
 
+    def unloaded(self, model: str, cause: str) -> None:
+        """A model's memory was freed."""
+        self._unloads.labels(model, cause).inc()
+
     def watch(self, statuses: Callable[[], Sequence[Status]]) -> None:
         """Ask `statuses` for the state of every model whenever metrics are read. Call once."""
         self._registry.register(_StatusCollector(statuses))
@@ -138,8 +148,8 @@ class Metrics:
 class _ColdStarts:
     """What the loads cost, from spawning a runner on, by what caused them.
 
-    boot: at edged's start; demand: the first request for it; evicted: it had been unloaded; crash: its runner
-    had ended; reload: by a changed configuration.
+    boot: at edged's start; demand: a request for it; evicted: one after it had made room for others; crash:
+    its runner had ended; reload: by a changed configuration.
     """
 
     def __init__(self, registry: "CollectorRegistry") -> None:

@@ -75,8 +75,8 @@ def test_what_is_measured_is_believed_with_a_margin() -> None:
 
 
 def test_how_far_it_is_in_one_line() -> None:
-    assert how_far(loading(bytes_done=42 * _MB, remaining_s=2.2)) == "loading m, 42 % read, about 3 s left"
-    assert how_far(loading(prefetch_done=True)) == "loading m"
+    assert how_far(loading(bytes_done=42 * _MB, remaining_s=2.2)) == "m is loading, 42 % read, about 3 s left"
+    assert how_far(loading(prefetch_done=True)) == "m is loading"
     failed = how_far(loading(state="failed", reason="the runner ended\nwith two lines"))
     assert failed == "m failed: the runner ended with two lines"
     assert why_not_ready(loading(bytes_done=42 * _MB)) == "model m is loading, 42 % read"
