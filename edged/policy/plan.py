@@ -244,6 +244,7 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
         kind=prospect.kind,
         strategy=way.strategy,
         load_at_start=False,
+        paged=way.paged,
         repack=chosen.repack,
         n_ctx=chosen.n_ctx,
         n_seq_max=chosen.n_seq_max,

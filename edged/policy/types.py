@@ -99,6 +99,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     strategy: Strategy
     load_at_start: bool
+    paged: bool = False  # its file need not stay in memory, but for what is locked of it
     alone: bool = False  # it fits only while no other model is loaded
     repack: bool
     n_ctx: int
