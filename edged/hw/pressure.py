@@ -6,7 +6,6 @@ import os
 import select
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Literal
 
 import msgspec
@@ -78,6 +77,10 @@ class MemoryAlarm:
                 self._poll.unregister(file)
         return True
 
+    def pause(self, duration_s: float) -> bool:
+        """Return after `duration_s`, whatever stalls, or at `stop`; False once it has been stopped."""
+        return not select.select([self._read_end], [], [], duration_s)[0]
+
     def stalled_s(self) -> float | None:
         """For how long some task has been stalled for memory, since boot; None where nobody counts that."""
         return parse_pressure(text.read(self._path) or "").some_stalled_s
@@ -86,12 +89,8 @@ class MemoryAlarm:
         """End every `wait`, now and later. For any thread."""
         os.write(self._write_end, b"\0")
 
-    def __enter__(self) -> "MemoryAlarm":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Give the descriptors back; nobody may wait any more."""
         for file in (self._read_end, self._write_end, self._trigger):
             if file is not None:
                 os.close(file)

@@ -13,6 +13,8 @@ from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
+_Asked = protocol.Generate | protocol.Embed | protocol.Warmup | protocol.Cool
+
 
 class Desk:
     """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
@@ -58,16 +60,22 @@ class Desk:
         finally:
             self._cancel(pending)
 
-    def _submit(
-        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
-    ) -> Pending:
+    def cool(self, deadline: float, *, shrink: bool) -> protocol.Cooled:
+        """As `RunnerHandle.cool`."""
+        pending = self._submit(lambda number: protocol.Cool(number, shrink), for_use=False)
+        try:
+            return pending.cooled(deadline)
+        finally:
+            self._in_flight.forget(pending)
+
+    def _submit(self, make: Callable[[int], _Asked], n_answers: int = 1, *, for_use: bool = True) -> Pending:
         with self._board.changed:
             self.check_in_force()
             process = self.process
             if process is None or not self._board.is_ready:
                 self._board.refuse(1.0)
-            if self._board.status.measured_first_answer_s is None and not self._in_flight:
-                self._board.clock.asked()
+            if for_use:
+                self._used()
             pending = self._in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))
@@ -75,6 +83,13 @@ class Desk:
             self._in_flight.forget(pending)
             raise
         return pending
+
+    def _used(self) -> None:
+        """Somebody asks for an answer. Under the board's condition."""
+        if self._board.status.cooled is not None:
+            self._board.set(cooled=None)
+        if self._board.status.measured_first_answer_s is None and not self._in_flight:
+            self._board.clock.asked()
 
     def _cancel(self, pending: Pending) -> None:
         process = self.process

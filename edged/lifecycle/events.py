@@ -68,7 +68,7 @@ class Board:
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
-            state="loading", reason=None, bytes_done=0, prefetch_done=False,
+            state="loading", reason=None, bytes_done=0, prefetch_done=False, cooled=None,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -140,7 +140,7 @@ class Events:
             case protocol.Step():
                 for token in event.events:
                     self._answer(token.id, token, last=token.finish_reason is not None)
-            case protocol.Embeddings() | protocol.Warmed():
+            case protocol.Embeddings() | protocol.Warmed() | protocol.Cooled():
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from edged.config.units import format_bytes
 from edged.errors import ModelFileError, RunnerFailed, Unavailable
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
@@ -59,6 +60,7 @@ class RunnerHandle:
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
+        self._reads_ahead = True
         self._awaited = Awaited(supervision)
 
     def load(self, cause: Cause) -> None:
@@ -182,6 +184,36 @@ class RunnerHandle:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
         return self._desk.warmup(deadline)
 
+    def cool(self, deadline: float, *, shrink: bool = False) -> int:
+        """Have the runner give memory back until its next request; returns how many bytes.
+
+        0 while it has something to do. Raises as `warmup` does.
+        """
+        cooled = self._desk.cool(deadline, shrink=shrink)
+        if cooled.done:
+            with self._changed:
+                if not self._in_flight:
+                    self._board.set(cooled="context" if shrink else "pages")
+            log.info(
+                "%s: gave back %s",
+                *(self.plan.model, format_bytes(cooled.freed_bytes)),
+                extra={"EVENT": "model_cooled", **self._fields},
+            )
+        return cooled.freed_bytes
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runner read ahead of use, or not."""
+        with self._changed:
+            self._reads_ahead = allowed
+            process = self._desk.process if self._board.is_ready else None
+        if process is not None:
+            self._desk.tell(process, protocol.ReadAhead(allowed))
+
+    @property
+    def idle_s(self) -> float:
+        """How long it has had nothing to do."""
+        return self._in_flight.idle_s
+
     # ---- the supervisor thread ----
 
     @property
@@ -249,7 +281,9 @@ class RunnerHandle:
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
             limits = self._supervision
-            process.send(start_frame(self.plan, limits))  # before what `supervise` sends
+            process.send(
+                start_frame(self.plan, limits, reads_ahead=self._reads_ahead)
+            )  # before what `supervise` sends
         log.info("%s: loading (%s)", *self._fields.values(), extra={"EVENT": "model_loading", **self._fields})
         self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
         for event in process.events(vigil.patience_s):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from edged.errors import EdgedError, InvalidRequest, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
 
-Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
+Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed | protocol.Cooled
 
 _CHECK_EVERY_S = 0.25
 
@@ -66,6 +66,13 @@ class Pending:
             raise RunnerFailed("the runner answered a warm-up with something else")
         return answer
 
+    def cooled(self, deadline: float) -> protocol.Cooled:
+        """The answer to a cooling. Raises as `next` does, and RunnerFailed for anything else."""
+        answer = self.next(deadline)
+        if not isinstance(answer, protocol.Cooled):
+            raise RunnerFailed("the runner answered a cooling with something else")
+        return answer
+
 
 class InFlight:
     """The requests that a runner works on, by number. For any thread."""
@@ -75,6 +82,13 @@ class InFlight:
         self._none_left = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
         self._last = 0
+        self._idle_since_s = time.monotonic()
+
+    @property
+    def idle_s(self) -> float:
+        """How long there has been none."""
+        with self._lock:
+            return 0.0 if self._pending else time.monotonic() - self._idle_since_s
 
     def __bool__(self) -> bool:
         return bool(self._pending)
@@ -119,6 +133,7 @@ class InFlight:
         """Forget a request, under the lock; False when it was over already."""
         known = self._pending.pop(request, None) is not None
         if not self._pending:
+            self._idle_since_s = time.monotonic()
             self._none_left.notify_all()
         return known
 

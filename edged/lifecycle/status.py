@@ -9,6 +9,7 @@ import msgspec
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "crash", "hung", "reload"]
 GivenUp = Literal["file", "memory", "crashes"]
+Cooled = Literal["pages", "context"]
 Failure = Literal["file", "crash", "hung", "memory"]
 
 
@@ -32,6 +33,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int | None = None
     n_embd: int | None = None
     restarts: int = 0
+    cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0
     queued_requests: int = 0
     drafted_tokens: int = 0  # computed ahead of their turn since the load, and how many of them were right

@@ -173,8 +173,8 @@ class FakeRunner:
             case protocol.Warmup():
                 self._send(protocol.Warmed(frame.id, knobs.step_s))
             case protocol.Cool():
-                busy = self._running or self._waiting
-                self._send(protocol.Cooled(frame.id, 0 if busy else knobs.file_bytes, 0))
+                idle = not (self._running or self._waiting)
+                self._send(protocol.Cooled(frame.id, idle, knobs.file_bytes if idle else 0))
             case protocol.Generate() | protocol.Embed():
                 problem = self._problem(frame, start, knobs)
                 if problem is not None:

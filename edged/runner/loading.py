@@ -188,9 +188,9 @@ def anon_bytes() -> int | None:
     return _status_bytes("RssAnon:")
 
 
-def file_and_anon_bytes() -> tuple[int, int]:
-    """What of files is mapped into this process and resident, and its anonymous memory."""
-    return _status_bytes("RssFile:") or 0, _status_bytes("RssAnon:") or 0
+def resident_bytes() -> int:
+    """What this process has in memory, mapped files included."""
+    return _status_bytes("VmRSS:") or 0
 
 
 def _status_bytes(name: str) -> int | None:

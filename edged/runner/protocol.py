@@ -271,11 +271,11 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
 
 
 class Cooled(msgspec.Struct, frozen=True, tag="cooled"):
-    """The answer to `Cool`: resident bytes given back (0: it was busy), and anonymous ones that are left."""
+    """The answer to `Cool`: whether nothing was to be done, and so it was; resident bytes given back."""
 
     id: int
-    freed_bytes: Count
-    anon_bytes: Count
+    done: bool
+    freed_bytes: Count = 0
 
 
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from edged.runner import protocol
-from edged.runner.loading import Prefetch, file_and_anon_bytes, ranges_to_warm
+from edged.runner.loading import Prefetch, ranges_to_warm, resident_bytes
 from edged.runner.mapping import Rows, give_back, pin
 
 
@@ -89,7 +89,7 @@ class Warmth:
         """Give memory back, unless there is something to compute, and say `Cooled`."""
 
         def rest() -> None:
-            file_bytes, anon_bytes = file_and_anon_bytes()
+            before_bytes = resident_bytes()
             self._stop_reading()
             if frame.shrink:
                 self._serving.forget()
@@ -97,12 +97,11 @@ class Warmth:
             self._serving.rows.forget()
             give_back(self._start.path)
             _trim()
-            left_file_bytes, left_anon_bytes = file_and_anon_bytes()
-            freed_bytes = max(0, file_bytes + anon_bytes - left_file_bytes - left_anon_bytes)
-            self._send(protocol.Cooled(frame.id, freed_bytes, left_anon_bytes))
+            freed_bytes = max(0, before_bytes - resident_bytes())
+            self._send(protocol.Cooled(frame.id, done=True, freed_bytes=freed_bytes))
 
         def busy() -> None:
-            self._send(protocol.Cooled(frame.id, 0, file_and_anon_bytes()[1]))
+            self._send(protocol.Cooled(frame.id, done=False))
 
         self._serving.engine.rest(rest, self._wake, busy)
 
