@@ -1,11 +1,12 @@
 """Where requests are handed to a model's runner, while it answers."""
 
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import Replaced, RunnerFailed
+from edged.errors import NotBegun, Replaced, RunnerFailed
 from edged.lifecycle.events import Board
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
@@ -13,15 +14,21 @@ from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 0.25  # how soon a client that has gone is noticed
 _Asked = protocol.Generate | protocol.Embed | protocol.Warmup | protocol.Cool
 
 
 class Desk:
     """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
 
-    def __init__(self, board: Board, in_flight: InFlight) -> None:
+    def __init__(self, board: Board, in_flight: InFlight, next_answers: Callable[[float], bool]) -> None:
+        """`next_answers` waits so many seconds for the runner after one that died: whether it answers.
+
+        It raises Unavailable when waiting is in vain.
+        """
         self._board = board
         self._in_flight = in_flight
+        self._next_answers = next_answers
         self.process: RunnerProcess | None = None
         self.retired = False
 
@@ -39,13 +46,33 @@ class Desk:
 
     def generate(self, request: protocol.Generate) -> Generation:
         """As `RunnerHandle.generate`."""
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
-        return Generation(pending, lambda: self._cancel(pending))
+
+        def submit() -> Pending:
+            return self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
+
+        def ask_again(wait_s: float) -> Pending | None:
+            return submit() if self._next_answers(wait_s) else None
+
+        try:
+            pending = submit()
+        except NotBegun:
+            pending = None
+        return Generation(pending, request.n, self._cancel, ask_again)
 
     def embed(
         self, request: protocol.Embed, deadline: float, check: Callable[[], None]
     ) -> protocol.Embeddings:
         """As `RunnerHandle.embed`."""
+        try:
+            return self._embed(request, deadline, check)
+        except NotBegun:
+            while time.monotonic() < deadline and not self._next_answers(_POLL_S):
+                check()
+            return self._embed(request, deadline, check)
+
+    def _embed(
+        self, request: protocol.Embed, deadline: float, check: Callable[[], None]
+    ) -> protocol.Embeddings:
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         try:
             return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
@@ -79,6 +106,9 @@ class Desk:
             pending = self._in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))
+        except RunnerFailed as error:
+            self._in_flight.forget(pending)
+            raise NotBegun(str(error)) from error
         except BaseException:
             self._in_flight.forget(pending)
             raise

@@ -56,7 +56,7 @@ class RunnerHandle:
         self._supervisor: threading.Thread | None = None
         self._vigil: Vigil | None = None
         self._in_flight = InFlight()
-        self._desk = Desk(board, self._in_flight)
+        self._desk = Desk(board, self._in_flight, self._next_answers)
         self._events = Events(plan, board, self._in_flight, observer)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -154,6 +154,20 @@ class RunnerHandle:
                 left_s = deadline - time.monotonic()
                 if left_s <= 0 or not self._changed.wait(left_s):
                     self._board.refuse(self.status().remaining_s or 1.0)
+
+    def _next_answers(self, wait_s: float) -> bool:
+        """Whether the runner after one that died answers within `wait_s`.
+
+        Raises Unavailable when waiting is in vain.
+        """
+        deadline = time.monotonic() + wait_s
+        try:
+            self.ensure_ready(wait_s, "crash")
+        except Unavailable:
+            if time.monotonic() < deadline:
+                raise
+            return False
+        return True
 
     def status(self) -> ModelStatus:
         """What can be said now."""
@@ -297,7 +311,9 @@ class RunnerHandle:
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
                 self._board.set(state="failed", reason=said or "its runner ended")
+        begun: frozenset[int] | None = frozenset()
         if process is not None:
+            begun = process.computing()
             if reason is not None:
                 process.kill()
             exit_code = process.close()
@@ -307,7 +323,9 @@ class RunnerHandle:
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
                 )
         what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
-        self._in_flight.abandon(f"{self.plan.model}: {what_now}")
+        self._in_flight.abandon(
+            f"{self.plan.model}: {what_now}", None if ended_while == "unloading" else begun
+        )
         return said or ""
 
     def _fail(self, reason: str) -> None:

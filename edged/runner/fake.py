@@ -212,6 +212,7 @@ class FakeRunner:
         return None
 
     def _embed(self, frame: protocol.Embed, start: protocol.Start, knobs: Knobs) -> None:
+        self._pulse.compute((frame.id,))
         self._maybe_strike(knobs)
         self._n_steps += 1
         lengths = [min(len(each), start.n_ctx) for each in [*frame.texts, *frame.token_lists]]

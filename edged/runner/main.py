@@ -136,6 +136,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         *(worker, abort_flag, outbox.send),
         first_wait=prefetch.wait if start.pass_waits else prefetch.wait_for_turn,
         beat=pulse.beat,
+        show_computing=pulse.compute,
     )
     engine.start()
     if start.warmup:

@@ -64,14 +64,16 @@ class Engine(Generic[Job]):
         send: Send,
         first_wait: Callable[[], None] = lambda: None,
         beat: Callable[[], None] = lambda: None,
+        show_computing: Callable[[frozenset[int]], None] = lambda _requests: None,
     ) -> None:
         """`first_wait` returns when there is something to compute with; jobs are kept meanwhile.
 
-        `beat` is called at every turn.
+        `beat` is called at every turn, `show_computing` before every batch.
         """
         self._worker = worker
         self._first_wait = first_wait
         self._beat = beat
+        self._show_computing = show_computing
         self._abort_flag = abort_flag
         self._send = send
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -185,6 +187,7 @@ class Engine(Generic[Job]):
             self._computing = self._worker.computing
             self._cancelled.clear()
             self._abort_flag.value = self._stopping
+        self._show_computing(self._computing)
         self._woken().step()
         with self._interrupt:
             self._computing = frozenset()

@@ -38,6 +38,7 @@ class Scripted:
         self.sent: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
         self.kills = 0
         self.hangs = False
+        self.at_work: frozenset[int] = frozenset()
         self._n_beats = 0
         self.before_reaping: Callable[[], None] = lambda: None
 
@@ -50,6 +51,9 @@ class Scripted:
 
     def send(self, frame: protocol.ToRunner) -> None:
         self.sent.put(frame)
+
+    def computing(self) -> frozenset[int]:
+        return self.at_work
 
     def ping(self) -> None:
         self.sent.put(protocol.Ping())
