@@ -70,7 +70,11 @@ class Unavailable(EdgedError):
 
 
 class Replaced(Unavailable):
-    """A reload has replaced or removed the model in the meantime: ask for it again."""
+    """The model was unloaded, replaced or removed in the meantime: ask for it again."""
+
+
+class NoRoom(EdgedError):
+    """There is no room in memory for a model, and none can be made."""
 
 
 class NoModelLoaded(EdgedError):

@@ -14,15 +14,16 @@ _Answer = TypeVar("_Answer")
 def ask(api: Api, model: str, patience: Patience, submit: Callable[[RunnerHandle], _Answer]) -> _Answer:
     """Submit something to a model once it answers, waiting up to `loading.request_wait`.
 
-    A model that a reload replaces between the two is waited for again. Raises UnknownModel, ClientGone,
+    A model that is unloaded or replaced between the two is waited for again. Raises UnknownModel, ClientGone,
     Unavailable with the predicted time that is left, and what `submit` raises.
     """
-    while True:
-        handle = _wait_ready(api, model, patience)
-        try:
-            return submit(handle)
-        except Replaced:
-            patience.check()
+    with api.pool.asking(model):
+        while True:
+            handle = _wait_ready(api, model, patience)
+            try:
+                return submit(handle)
+            except Replaced:
+                patience.check()
 
 
 def _wait_ready(api: Api, model: str, patience: Patience) -> RunnerHandle:

@@ -7,42 +7,51 @@ from collections.abc import Callable
 import msgspec
 
 from edged.errors import NotBegun, Replaced, RunnerFailed
+from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.requests import Generation, InFlight, Pending
+from edged.lifecycle.status import why_not_ready
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
 _POLL_S = 0.25  # how soon a client that has gone is noticed
-_Asked = protocol.Generate | protocol.Embed | protocol.Warmup | protocol.Cool
 
 
 class Desk:
     """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
 
-    def __init__(self, board: Board, in_flight: InFlight, next_answers: Callable[[float], bool]) -> None:
+    def __init__(
+        self, board: Board, door: Door, in_flight: InFlight, next_answers: Callable[[float], bool]
+    ) -> None:
         """`next_answers` waits so many seconds for the runner after one that died: whether it answers.
 
         It raises Unavailable when waiting is in vain.
         """
-        self._board = board
-        self._in_flight = in_flight
+        self.board = board
+        self.in_flight = in_flight
+        self._door = door
         self._next_answers = next_answers
         self.process: RunnerProcess | None = None
         self.retired = False
 
+    @property
+    def answers(self) -> bool:
+        """Whether a request that comes now is taken."""
+        return self.board.is_ready and self._door.is_open
+
     def check_in_force(self) -> None:
         """Raises Replaced once the model has given way to another configuration."""
         if self.retired:
-            raise Replaced(f"model {self._board.status.model} is being reloaded", 1.0)
+            raise Replaced(f"model {self.board.status.model} is being reloaded", 1.0)
 
     def tell(self, process: RunnerProcess, frame: protocol.ToRunner) -> None:
         """Send what a runner need not hear if it has just ended."""
         try:
             process.send(frame)
         except RunnerFailed as error:
-            log.debug("%s: %s", self._board.status.model, error)
+            log.debug("%s: %s", self.board.status.model, error)
 
     def generate(self, request: protocol.Generate) -> Generation:
         """As `RunnerHandle.generate`."""
@@ -87,41 +96,50 @@ class Desk:
         finally:
             self._cancel(pending)
 
-    def cool(self, deadline: float, *, shrink: bool) -> protocol.Cooled:
+    def cool(self, deadline: float, *, shrink: bool) -> int:
         """As `RunnerHandle.cool`."""
-        pending = self._submit(lambda number: protocol.Cool(number, shrink), for_use=False)
-        try:
-            return pending.cooled(deadline)
-        finally:
-            self._in_flight.forget(pending)
+        with self.board.changed:
+            self.check_in_force()
+            process, n_coolings = self.process, self.board.n_coolings
+            if process is None or not self.answers:
+                self.board.refuse(1.0)
+        process.send(protocol.Cool(shrink))
+        with self.board.changed:
+            while self.board.n_coolings == n_coolings:
+                left_s = deadline - time.monotonic()
+                if not self.board.is_ready or left_s <= 0 or not self.board.changed.wait(left_s):
+                    self.board.refuse(1.0)
+            return self.board.freed_bytes
 
-    def _submit(self, make: Callable[[int], _Asked], n_answers: int = 1, *, for_use: bool = True) -> Pending:
-        with self._board.changed:
+    def _submit(
+        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
+    ) -> Pending:
+        with self.board.changed:
             self.check_in_force()
             process = self.process
-            if process is None or not self._board.is_ready:
-                self._board.refuse(1.0)
-            if for_use:
-                self._used()
-            pending = self._in_flight.begin(n_answers)
+            if process is None or not self.answers:
+                raise Replaced(why_not_ready(self.board.status), 1.0)
+            self._used()
+            pending = self.in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))
         except RunnerFailed as error:
-            self._in_flight.forget(pending)
+            self.in_flight.forget(pending)
             raise NotBegun(str(error)) from error
         except BaseException:
-            self._in_flight.forget(pending)
+            self.in_flight.forget(pending)
             raise
         return pending
 
     def _used(self) -> None:
         """Somebody asks for an answer. Under the board's condition."""
-        if self._board.status.cooled is not None:
-            self._board.set(cooled=None)
-        if self._board.status.measured_first_answer_s is None and not self._in_flight:
-            self._board.clock.asked()
+        self._door.came_in()
+        if self.board.status.cooled is not None:
+            self.board.set(cooled=None)
+        if self.board.status.measured_first_answer_s is None and not self.in_flight:
+            self.board.clock.asked()
 
     def _cancel(self, pending: Pending) -> None:
         process = self.process
-        if self._in_flight.forget(pending) and process is not None:
+        if self.in_flight.forget(pending) and process is not None:
             self.tell(process, protocol.Cancel(pending.request))

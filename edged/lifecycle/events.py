@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import msgspec
 
+from edged.config.units import format_bytes
 from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
 from edged.lifecycle.process import Event
@@ -36,9 +37,12 @@ class Board:
         self.changed = threading.Condition()
         self.clock = LoadClock()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
+        self.n_coolings = 0  # how often a runner answered `Cool`, and what it gave back the last time
+        self.freed_bytes = 0
         self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
@@ -60,15 +64,16 @@ class Board:
         """Whether the model is to be unloaded, whatever its runner is doing."""
         return self.status.state == "unloading"
 
-    def begin(self) -> None:
+    def begin(self, cause: Cause) -> None:
         """A load begins."""
-        self.load_failed = self.out_of_memory = False
+        self.load_failed = self.lacks_room = self.out_of_memory = False
         self.ended_by = "crash"
         self.oom_kills = oom_kills()
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
-            state="loading", reason=None, bytes_done=0, prefetch_done=False, cooled=None,
+            state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
+            cooled=None,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -82,6 +87,8 @@ class Board:
     @property
     def failure(self) -> Failure:
         """What kind of end the last runner had."""
+        if self.lacks_room:
+            return "room"
         if self.load_failed:
             return "file"
         if self.out_of_memory:
@@ -140,10 +147,12 @@ class Events:
             case protocol.Step():
                 for token in event.events:
                     self._answer(token.id, token, last=token.finish_reason is not None)
-            case protocol.Embeddings() | protocol.Warmed() | protocol.Cooled():
+            case protocol.Embeddings() | protocol.Warmed():
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)
+            case protocol.Cooled():
+                self._cooled(event)
             case protocol.Rejected():
                 self._answer(event.id, error_of(event), last=True)
 
@@ -158,6 +167,17 @@ class Events:
         self._in_flight.answer(request, answer, last=last)
         if first_answer_s is not None:
             self._observer.first_answer(self._plan, first_answer_s)
+
+    def _cooled(self, event: protocol.Cooled) -> None:
+        with self._board.changed:
+            self._board.n_coolings += 1
+            self._board.freed_bytes = event.freed_bytes
+            if event.done and not self._in_flight:
+                self._board.set(cooled="context" if event.shrunk else "pages")
+            self._board.changed.notify_all()
+        if event.done:
+            fields = {"EVENT": "model_cooled", "MODEL": self._plan.model, "STRATEGY": self._plan.strategy}
+            log.info("%s: gave back %s", self._plan.model, format_bytes(event.freed_bytes), extra=fields)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:
@@ -178,8 +198,8 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
-                measured_ready_s=ready_s, prefetch_done=prefetch_done,
+                state="ready", phase=None, reason=None, given_up=None, unloaded_by=None,
+                n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
         self._observer.ready(self._plan, cause, event, ready_s)

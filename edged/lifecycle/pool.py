@@ -4,23 +4,27 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
 
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
+from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
+from edged.lifecycle.opening import Opening
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
+from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, places
 from edged.lifecycle.spares import Ahead, Spares, how_many_now
-from edged.lifecycle.start import awaited, failure
-from edged.lifecycle.status import Cause, Failure, ModelStatus
+from edged.lifecycle.status import Cause, ModelStatus
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
+from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
-from edged.runner import protocol
 
 _COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
 
@@ -37,15 +41,15 @@ class Pool:
         """
         self._now = Served(config=config)
         self._planner = planner
-        self._observer = observer
+        self.admission = Admission(config.memory)
+        self._opening = Opening(observer, self.admission, self.statuses)
+        self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
         self._board_fd = os.memfd_create("edged-reading-turns")
         self._changing = threading.Lock()  # held while a change of what is served is worked out
         self._swap = threading.Lock()  # held while it is put in force
         self._places: dict[str, int] = {}  # on the board
         self._handover: Handover | None = None
-        self._announcing = threading.Lock()
-        self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
         ahead = Ahead(memory=memory_facts())
@@ -53,7 +57,7 @@ class Pool:
         self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
         try:
             planned = planner(ahead if n_spares else None)
-            self.snapshot = planned.snapshot
+            self._plan_for(config, planned)
             self._repack_gains_wanted = planned.repack_gains_wanted
             self._now = self._adopted(config, planned, {}, self._spares.take)
         except BaseException:
@@ -92,13 +96,12 @@ class Pool:
         """Call `announce` once, when every model that is loaded at start answers, or has been given up
         while another is there.
         """
-        self._when_started = announce
-        self._announce_if_started()
+        self._opening.when_started(announce)
 
     @property
     def is_starting(self) -> bool:
         """Whether the start goes on, or has failed."""
-        return self._when_started is not None
+        return self._opening.is_awaited
 
     @property
     def is_supervised(self) -> bool:
@@ -143,7 +146,6 @@ class Pool:
             handle = served.handle(model)
             self._check_open()
             self.when_wanted()
-            served.check_room(model)
             try:
                 handle.ensure_ready(deadline - time.monotonic())
             except Replaced:
@@ -163,16 +165,27 @@ class Pool:
             if model in served.unplanned:
                 planned = self._planner(None)
                 self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
-            handle = self._now.handle(model)
-            self._now.check_room(model)
-            handle.load("demand")
+            self._now.handle(model).load("demand")
+
+    def asking(self, model: str) -> AbstractContextManager[None]:
+        """Within this, somebody is about to submit a request to a model: one that comes up stays until then.
+
+        Raises UnknownModel, or Unavailable where there is no plan for it.
+        """
+        return self._now.handle(model).residence.asking()
+
+    def keep(self, model: str, keep_alive_s: float) -> None:
+        """Unload the model when it had no request for so long (0: as soon as its requests are answered, below
+        0: only to make room), until it is unloaded. Raises UnknownModel, Unavailable as `asking` does.
+        """
+        self._now.handle(model).residence.keep(keep_alive_s)
 
     def unload(self, model: str) -> None:
         """Give the model's memory back; the next request for it loads it again. Raises UnknownModel."""
         served = self._now
         served.check_known(model)
         if model in served.handles:
-            served.handles[model].unload()
+            served.handles[model].unload("asked")
 
     def warmup(self, model: str, wait_s: float) -> float:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
@@ -211,7 +224,7 @@ class Pool:
             self._put_in_force(self._adopted(config, planned, going_on, handover.wait), handover)
             self._planner = planner
             if planned is not None:
-                self.snapshot = planned.snapshot
+                self._plan_for(config, planned)
             for model, handle in going_on.items():
                 preload = config.models[model].preload
                 changed = preload != before.config.models[model].preload
@@ -233,6 +246,7 @@ class Pool:
             self.draining = True
             served, handover = self._now, self._handover
         self._spares.close()
+        self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
             stops.append(threading.Thread(target=handover.abandon))
@@ -244,37 +258,6 @@ class Pool:
             os.close(self._lease_fd)
             os.close(self._board_fd)
             self._lease_fd = -1
-
-    # ---- the observer of every runner ----
-
-    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None:
-        """Pass it on, and announce the start when this was the last model of it."""
-        self._observer.ready(plan, cause, ready, ready_s)
-        self._announce_if_started()
-
-    def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
-        """Pass it on."""
-        self._observer.first_answer(plan, first_answer_s)
-
-    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
-        """Pass it on."""
-        self._observer.reads(plan, reads)
-
-    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
-        """Pass it on; nobody need wait any longer for a model that has been given up."""
-        self._observer.failed(plan, reason, how)
-        self._announce_if_started()
-
-    def _announce_if_started(self) -> None:
-        if self._when_started is None:
-            return
-        statuses = self.statuses()
-        if awaited(statuses) or failure(statuses) is not None:
-            return
-        with self._announcing:  # several supervisors may come here at once
-            announce, self._when_started = self._when_started, None
-        if announce is not None:
-            announce()
 
     def _adopted(
         self,
@@ -296,9 +279,18 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                handles[model] = RunnerHandle(plan, supervision, self, check_file, take)
+                means = Means(check_file, take)
+                handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
+                handle.residence.when_at_rest = self._idle.look
+                handles[model] = handle
         short = frozenset(model for model in unplanned if model in plans)
         return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
+
+    def _plan_for(self, config: Config, planned: Planned) -> None:
+        """Go on by the facts that the plans rest on."""
+        self.snapshot = planned.snapshot
+        budget = budget_of(planned.snapshot.memory, config.memory)
+        self.admission.plan_for(config.memory, budget.total_bytes)
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])

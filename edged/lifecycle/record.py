@@ -12,13 +12,11 @@ import msgspec
 from edged.config.units import format_rate
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import MIN_RATE_BYTES, MIN_RATE_S, Calibration, Measurement
-from edged.lifecycle.status import Cause, Failure, seconds
+from edged.lifecycle.status import Cause, Failure, UnloadCause, seconds
 from edged.policy.types import LoadPlan, Measured, RepackGain
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
-
-CountedCause = Cause | Literal["evicted"]
 
 _JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what was cached is known
 FAILURE_EVENTS: dict[Failure, str] = {
@@ -26,6 +24,7 @@ FAILURE_EVENTS: dict[Failure, str] = {
     "crash": "runner_crashed",
     "hung": "runner_hung",
     "memory": "runner_oom_killed",
+    "room": "model_refused",
 }
 _SLOW_SHARE = 0.5  # of the rate that the plan counted on
 _KEPT_UNTIL_COUNTED = 200
@@ -38,7 +37,7 @@ class Counter(Protocol):
     def cold_start(
         self,
         model: str,
-        cause: CountedCause,
+        cause: Cause,
         phase: Literal["mapped", "ready", "first_token"],
         duration_s: float,
     ) -> None:
@@ -47,7 +46,7 @@ class Counter(Protocol):
     def read(
         self,
         model: str,
-        cause: CountedCause,
+        cause: Cause,
         phase: Literal["ready", "first_token"],
         read_bytes: int | None,
         major_faults: int,
@@ -62,12 +61,15 @@ class Counter(Protocol):
     def restarted(self, model: str) -> None:
         """A runner died and is started again."""
 
+    def unloaded(self, model: str, cause: UnloadCause) -> None:
+        """A model's memory was freed."""
+
 
 class _Load(msgspec.Struct, frozen=True, kw_only=True):
     """The last load of a model."""
 
     plan: LoadPlan
-    cause: CountedCause
+    cause: Cause
     foreseen: (
         bool  # the first one by its plan: a later one finds the file cached, of which the plan knew nothing
     )
@@ -162,7 +164,14 @@ class Record:
         """A load failed or a runner died; it is tried again after a while."""
         fields = {"EVENT": FAILURE_EVENTS[how], "MODEL": plan.model, "STRATEGY": plan.strategy}
         log.error("%s: %s", plan.model, reason, extra=fields)
-        self._count(lambda counter: counter.restarted(plan.model))
+        if how != "room":
+            self._count(lambda counter: counter.restarted(plan.model))
+
+    def unloaded(self, plan: LoadPlan, cause: UnloadCause) -> None:
+        """A model's memory is free."""
+        fields = {"EVENT": "model_unloaded", "MODEL": plan.model, "STRATEGY": plan.strategy}
+        log.info("%s: unloaded (%s)", plan.model, cause, extra=fields)
+        self._count(lambda counter: counter.unloaded(plan.model, cause))
 
     def _begin(self, plan: LoadPlan, cause: Cause) -> _Load:
         """Remember the load: what comes after it is told without its cause."""
@@ -170,7 +179,7 @@ class Record:
             before = self._loads.get(plan.model)
             load = _Load(
                 plan=plan,
-                cause="evicted" if cause == "demand" and before is not None else cause,
+                cause=cause,
                 foreseen=before is None or before.plan is not plan,
             )
             self._loads[plan.model] = load

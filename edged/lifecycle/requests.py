@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from edged.errors import EdgedError, InvalidRequest, NotBegun, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
 
-Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed | protocol.Cooled
+Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
 
 _CHECK_EVERY_S = 0.25
 
@@ -68,29 +68,18 @@ class Pending:
             raise RunnerFailed("the runner answered a warm-up with something else")
         return answer
 
-    def cooled(self, deadline: float) -> protocol.Cooled:
-        """The answer to a cooling. Raises as `next` does, and RunnerFailed for anything else."""
-        answer = self.next(deadline)
-        if not isinstance(answer, protocol.Cooled):
-            raise RunnerFailed("the runner answered a cooling with something else")
-        return answer
-
 
 class InFlight:
     """The requests that a runner works on, by number. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_none_left: Callable[[], None] = lambda: None) -> None:
+        """`when_none_left` is called after the last answer of the last request."""
+        self.none_since_s = 0.0  # when that was (monotonic)
+        self._when_none_left = when_none_left
         self._lock = threading.Lock()
         self._none_left = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
         self._last = 0
-        self._idle_since_s = time.monotonic()
-
-    @property
-    def idle_s(self) -> float:
-        """How long there has been none."""
-        with self._lock:
-            return 0.0 if self._pending else time.monotonic() - self._idle_since_s
 
     def __bool__(self) -> bool:
         return bool(self._pending)
@@ -105,38 +94,46 @@ class InFlight:
     def forget(self, pending: Pending) -> bool:
         """Take no more answers for it; False when it was over already."""
         with self._lock:
-            return self._drop(pending.request)
+            known = self._drop(pending.request)
+        if known and not self._pending:
+            self._when_none_left()
+        return known
 
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
         """Pass an answer on, unless nobody waits for it any more."""
         with self._lock:
             pending = self._pending.get(request)
+            over = False
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
-                    self._drop(request)
+                    over = self._drop(request)
         if pending is not None:
             pending.put(answer)
+        if over and not self._pending:
+            self._when_none_left()
 
     def abandon(self, why: str, begun: Collection[int] | None = ()) -> None:
         """End every request: its runner has ended. `begun`: those it was computing (None: it may be any)."""
         with self._lock:
             pending, self._pending = self._pending, {}
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
         for number, request in pending.items():
             has_begun = request.has_begun or begun is None or number in begun
             request.put(RunnerFailed(why) if has_begun else NotBegun(why))
 
-    def wait_until_none(self, deadline: float) -> bool:
+    def wait_until_none(self, deadline: float | None = None) -> bool:
         """Return when every request has its last answer; False if `deadline` (monotonic) passes before."""
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._lock:
-            return self._none_left.wait_for(lambda: not self._pending, max(0.0, deadline - time.monotonic()))
+            return self._none_left.wait_for(lambda: not self._pending, left_s)
 
     def _drop(self, request: int) -> bool:
         """Forget a request, under the lock; False when it was over already."""
         known = self._pending.pop(request, None) is not None
         if not self._pending:
-            self._idle_since_s = time.monotonic()
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
         return known
 

@@ -53,23 +53,6 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
             raise Unavailable(f"model {model} cannot be loaded: {self.unplanned[model]}", 60.0)
         return handle
 
-    def check_room(self, model: str) -> None:
-        """Refuse to load what does not fit beside what is loaded: the kernel would end one of them.
-
-        Raises Unavailable.
-        """
-        handle = self.handle(model)
-        if handle.status().state != "unloaded":
-            return
-        for there, other in self.handles.items():
-            clash = handle.plan.alone or other.plan.alone
-            if other is not handle and clash and other.status().state != "unloaded":
-                raise Unavailable(
-                    f"model {model} does not fit into memory beside {there}; unload that first:"
-                    f" POST /edged/v1/models/{there}/unload",
-                    30.0,
-                )
-
     def check_known(self, model: str) -> None:
         """Raises UnknownModel."""
         if model not in self.config.models:

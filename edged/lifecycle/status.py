@@ -7,10 +7,11 @@ from typing import Literal
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash", "hung", "reload"]
+Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
+UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
 GivenUp = Literal["file", "memory", "crashes"]
 Cooled = Literal["pages", "context"]
-Failure = Literal["file", "crash", "hung", "memory"]
+Failure = Literal["file", "crash", "hung", "memory", "room"]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,12 +22,17 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
-    phase: str | None = None  # while loading: prefetch, vocabulary, context, warmup
+    pinned: bool = False
+    phase: str | None = None  # while loading: room (waits for it), prefetch, vocabulary, context, warmup
     bytes_done: int = 0
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
     given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
+    cause: Cause | None = None  # of its last load
+    unloaded_by: UnloadCause | None = None  # why it is not there any more; None again when it is ready
+    leaving: UnloadCause | None = None  # why it is unloaded as soon as its requests are answered
+    keep_alive_s: float | None = None  # how long it stays without requests; None: as long as there is room
     silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None
@@ -91,6 +97,10 @@ def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
+    if status.phase == "room":
+        return f"model {status.model} waits for room in memory: {status.reason}"
+    if status.state == "ready" and status.leaving:
+        return f"model {status.model} is being unloaded ({status.leaving}) once its requests are answered"
     share = f", {status.bytes_done / status.bytes_total:.0%} read" if status.bytes_total else ""
     return f"model {status.model} is {status.state}{share}"
 

@@ -16,6 +16,7 @@ from edged.policy.memory import budget_of
 from edged.policy.pinning import WINDOW_BYTES
 from edged.policy.types import LoadPlan
 
+_INEXACT_SHARE = 0.05  # of a claim
 Kind = Literal["anonymous", "file_hot", "file_cold", "in_flight"]
 
 
@@ -97,6 +98,21 @@ def claim_of(plan: LoadPlan) -> Claim:
         hot_bytes=hot_bytes,
         cold_bytes=predicted.file_bytes - hot_bytes + replaced_bytes,
     )
+
+
+def measured_claim(plan: LoadPlan, anon_bytes: int | None) -> Claim:
+    """What a model takes that has just become ready with so much anonymous memory (None: unknown).
+
+    The buffers that it has not used yet are those of the plan. A little more than planned is not counted:
+    models that were planned together must not drive each other out over that.
+    """
+    planned = claim_of(plan)
+    if anon_bytes is None or plan.mlock_bytes:  # locked pages may be copies
+        return planned
+    excess_bytes = anon_bytes - plan.predicted.loaded_anon_bytes
+    if 0 < excess_bytes <= _INEXACT_SHARE * planned.need_bytes:
+        return planned
+    return msgspec.structs.replace(planned, anon_bytes=max(0, planned.anon_bytes + excess_bytes))
 
 
 def budget_now(memory: MemoryFacts, settings: Memory, held_bytes: int) -> int:

@@ -84,6 +84,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     base_bytes: int = 0  # the fitted part of both
     ready_s: float | None  # None where the storage rate is unknown
     first_answer_s: float | None
+    started_s: float = 0.0  # the part of both that is no reading: interpreter, vocabulary, context
     read_bytes_per_s: float | None = None  # what the file's storage is believed to give
 
 

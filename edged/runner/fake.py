@@ -174,7 +174,7 @@ class FakeRunner:
                 self._send(protocol.Warmed(frame.id, knobs.step_s))
             case protocol.Cool():
                 idle = not (self._running or self._waiting)
-                self._send(protocol.Cooled(frame.id, idle, knobs.file_bytes if idle else 0))
+                self._send(protocol.Cooled(idle, frame.shrink, knobs.file_bytes if idle else 0))
             case protocol.Generate() | protocol.Embed():
                 problem = self._problem(frame, start, knobs)
                 if problem is not None:

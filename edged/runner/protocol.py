@@ -138,7 +138,6 @@ class Cool(msgspec.Struct, frozen=True, tag="cool"):
     The file's pages; with `shrink` also the context, with all that its slots remember.
     """
 
-    id: int
     shrink: bool = False
 
 
@@ -273,8 +272,8 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
 class Cooled(msgspec.Struct, frozen=True, tag="cooled"):
     """The answer to `Cool`: whether nothing was to be done, and so it was; resident bytes given back."""
 
-    id: int
     done: bool
+    shrunk: bool = False
     freed_bytes: Count = 0
 
 

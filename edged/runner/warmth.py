@@ -98,10 +98,10 @@ class Warmth:
             give_back(self._start.path)
             _trim()
             freed_bytes = max(0, before_bytes - resident_bytes())
-            self._send(protocol.Cooled(frame.id, done=True, freed_bytes=freed_bytes))
+            self._send(protocol.Cooled(done=True, shrunk=frame.shrink, freed_bytes=freed_bytes))
 
         def busy() -> None:
-            self._send(protocol.Cooled(frame.id, done=False))
+            self._send(protocol.Cooled(done=False))
 
         self._serving.engine.rest(rest, self._wake, busy)
 

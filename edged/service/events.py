@@ -11,6 +11,7 @@ MESSAGE_IDS = {
     "model_ready": "8967fb3ad25a4f6a889ce34719a6380b",
     "model_failed": "6d3550bdd9aa4d419312fadb21717859",
     "model_unloaded": "80e822389746423b82340712b39166b3",
+    "model_evicted": "4a2a5aa3855b446c8145db5c8f25445b",
     "model_refused": "499ce66189b84961ba58a436b0fd4500",
     "plan_shrunk": "8f574237fa1b42598335271796d983ce",
     "runner_crashed": "2408e09021564ac4b53339dcaee0da59",

@@ -80,6 +80,12 @@ class Metrics:
         self._restarts = Counter(
             "edged_restarts", "Runners restarted after they died.", ["model"], registry=registry
         )
+        self._unloads = Counter(
+            "edged_unloads",
+            "Models unloaded: asked, idle, evicted (for another model), pressure, reload or closing.",
+            ["model", "cause"],
+            registry=registry,
+        )
         self._cold_starts = _ColdStarts(registry)
         self._pressure = _Pressure(registry)
         ProcessCollector(registry=registry)
@@ -125,6 +131,10 @@ class Metrics:
         """A runner is started again after it died."""
         self._restarts.labels(model).inc()
 
+    def unloaded(self, model: str, cause: str) -> None:
+        """A model's memory was freed."""
+        self._unloads.labels(model, cause).inc()
+
     def strained(self, step: str, level: int, *, risen: bool) -> None:
         """Another step against memory pressure is in force."""
         self._pressure.level.set(level)
@@ -150,8 +160,8 @@ class Metrics:
 class _ColdStarts:
     """What the loads cost, from spawning a runner on, by what caused them.
 
-    boot: at edged's start; demand: the first request for it; evicted: it had been unloaded; crash: its runner
-    had ended; reload: by a changed configuration.
+    boot: at edged's start; demand: a request for it; evicted: one after it had made room for others; crash:
+    its runner had ended; reload: by a changed configuration.
     """
 
     def __init__(self, registry: "CollectorRegistry") -> None:

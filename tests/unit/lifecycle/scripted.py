@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from edged.lifecycle import handle
+from edged.config.schema import Memory
+from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle import runs
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.process import Event
 from edged.lifecycle.signs import Signs
-from edged.lifecycle.status import Cause, Failure
+from edged.lifecycle.status import Cause, Failure, UnloadCause
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -24,6 +27,11 @@ READY = protocol.Ready(
     timings_s={},
     anon_bytes=0,
 )
+
+
+def unlimited() -> Admission:
+    """Where everything fits."""
+    return Admission(Memory(), facts=MemoryFacts)
 
 
 class Scripted:
@@ -96,7 +104,7 @@ class Runners:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._spawned: queue.SimpleQueue[Scripted] = queue.SimpleQueue()
-        monkeypatch.setattr(handle, "RunnerProcess", self._spawn)
+        monkeypatch.setattr(runs, "RunnerProcess", self._spawn)
 
     def _spawn(self, _module: str, _inherited: Sequence[int]) -> Any:
         process = Scripted()
@@ -115,6 +123,7 @@ class Noted:
 
     def __init__(self) -> None:
         self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._unloads: queue.SimpleQueue[UnloadCause] = queue.SimpleQueue()
         self._causes: queue.SimpleQueue[Cause] = queue.SimpleQueue()
 
     def ready(
@@ -126,6 +135,12 @@ class Noted:
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
     def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:  # noqa: ARG002
         self.failures.put(reason)
+
+    def unloaded(self, plan: LoadPlan, cause: UnloadCause) -> None:  # noqa: ARG002
+        self._unloads.put(cause)
+
+    def next_unload(self) -> UnloadCause:
+        return self._unloads.get(timeout=PATIENCE_S)
 
     def next_cause(self) -> Cause:
         return self._causes.get(timeout=PATIENCE_S)

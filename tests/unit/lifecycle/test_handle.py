@@ -9,11 +9,12 @@ import pytest
 from edged.errors import Replaced, RunnerFailed, Unavailable
 from edged.lifecycle import events
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.runs import Means
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.plans import fake_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted, unlimited
 
 
 class Model:
@@ -42,7 +43,8 @@ class Model:
             max_queue_tokens=100,
             lease_fd=None,
         )
-        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, lambda plan: self.check(plan))
+        means = Means(lambda plan: self.check(plan))
+        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, unlimited(), means)
         return self.handle
 
     def loaded(self) -> Scripted:
