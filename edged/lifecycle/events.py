@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
+from edged.config.units import format_bytes
 from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
 from edged.lifecycle.feed import Notice, notices
@@ -46,6 +47,8 @@ class Board:
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
+        self.n_coolings = 0  # how often a runner answered `Cool`, and what it gave back the last time
+        self.freed_bytes = 0
         self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
@@ -76,6 +79,7 @@ class Board:
         self.moved_s = None
         self.set(
             state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
+            cooled=None,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -161,6 +165,8 @@ class Events:
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)
+            case protocol.Cooled():
+                self._cooled(event)
             case protocol.Rejected():
                 self._answer(event.id, error_of(event), last=True)
 
@@ -178,6 +184,17 @@ class Events:
                 self._board.use.answered(*pace)
         if first_answer_s is not None:
             self._observer.first_answer(self._plan, first_answer_s)
+
+    def _cooled(self, event: protocol.Cooled) -> None:
+        with self._board.changed:
+            self._board.n_coolings += 1
+            self._board.freed_bytes = event.freed_bytes
+            if event.done and not self._in_flight:
+                self._board.set(cooled="context" if event.shrunk else "pages")
+            self._board.changed.notify_all()
+        if event.done:
+            fields = {"EVENT": "model_cooled", "MODEL": self._plan.model, "STRATEGY": self._plan.strategy}
+            log.info("%s: gave back %s", self._plan.model, format_bytes(event.freed_bytes), extra=fields)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:

@@ -27,6 +27,8 @@ from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
 
+_COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
+
 
 class Pool:
     """The configured models and their runners."""
@@ -196,6 +198,13 @@ class Pool:
                 return handle.warmup(deadline)
             except Replaced:
                 continue
+
+    def cool(self, model: str, *, shrink: bool = False) -> int:
+        """Have its runner give memory back until the next request; returns how many bytes.
+
+        Raises UnknownModel, and Unavailable where it is not loaded.
+        """
+        return self._now.handle(model).cool(time.monotonic() + _COOL_S, shrink=shrink)
 
     def apply(
         self,

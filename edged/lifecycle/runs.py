@@ -40,6 +40,7 @@ class Runs:
         self._events = events
         self._means = means
         self._vigil: Vigil | None = None
+        self.reads_ahead = True  # False: pages come as they are touched
 
     @property
     def is_watched(self) -> bool:
@@ -87,7 +88,9 @@ class Runs:
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
             supervision = limits()
-            process.send(start_frame(plan, supervision))  # before what `RunnerHandle.supervise` sends
+            process.send(
+                start_frame(plan, supervision, reads_ahead=self.reads_ahead)
+            )  # before what `RunnerHandle.supervise` sends
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})
         self._vigil = vigil = Vigil(
@@ -104,7 +107,9 @@ class Runs:
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
                 self._board.set(state="failed", reason=said or "its runner ended")
+        begun: frozenset[int] | None = frozenset()
         if process is not None:
+            begun = process.computing()
             if reason is not None:
                 process.kill()
             exit_code = process.close()
@@ -113,8 +118,11 @@ class Runs:
                 self._board.set(
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
                 )
-        what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
-        self._desk.in_flight.abandon(f"{self._board.status.model}: {what_now}")
+        model, in_flight = self._board.status.model, self._desk.in_flight
+        if ended_while == "unloading":
+            in_flight.abandon(f"{model}: was unloaded", None)
+        else:
+            in_flight.abandon(f"{model}: {said}; the model is being restarted", begun)
         return said or ""
 
 

@@ -11,6 +11,7 @@ State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
 GivenUp = Literal["file", "memory", "crashes"]
+Cooled = Literal["pages", "context"]
 Failure = Literal["file", "crash", "hung", "memory", "room"]
 
 # A rate is believed when it was measured for so long and over so much of the file; reading has a share of its
@@ -46,6 +47,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int | None = None
     n_embd: int | None = None
     restarts: int = 0
+    cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0
     queued_requests: int = 0
     drafted_tokens: int = 0  # computed ahead of their turn since the load, and how many of them were right
