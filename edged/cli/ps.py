@@ -100,8 +100,9 @@ def why(model: ModelStatus) -> str:
         case "failed":
             said = [model.reason or "unknown"]
         case "loading":
-            waiting = f"waits for room: {model.reason}" if model.phase == "room" else ""
-            said = [_LOADED_BECAUSE[model.cause or "demand"], waiting, *progress(model)]
+            waits = model.phase == "room" and model.reason
+            said = [_LOADED_BECAUSE[model.cause or "demand"]]
+            said += [f"waits for room: {model.reason}"] if waits else progress(model)
         case "ready":
             said = [_LOADED_BECAUSE[model.cause or "demand"], *progress(model), *_stays(model)]
         case "unloaded" | "unloading":

@@ -17,7 +17,6 @@ from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
 from edged.lifecycle.planner import Planned
-from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, places
@@ -61,7 +60,7 @@ class Pool:
             planned = planner(ahead if n_spares else None)
             self._plan_for(config, planned)
             self._repack_gains_wanted = planned.repack_gains_wanted
-            self._now = self._adopted(config, planned, {}, self._spares.take)
+            self._now = self._adopted(config, planned, {})
         except BaseException:
             self.close()
             raise
@@ -166,7 +165,7 @@ class Pool:
             served = self._now
             if model in served.unplanned:
                 planned = self._planner(None)
-                self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
+                self._put_in_force(self._adopted(served.config, planned, served.handles))
             self._now.handle(model).load("demand")
 
     def asking(self, model: str) -> AbstractContextManager[None]:
@@ -193,11 +192,12 @@ class Pool:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
         while True:
-            handle = self.ensure_ready(model, deadline - time.monotonic())
-            try:
-                return handle.warmup(deadline)
-            except Replaced:
-                continue
+            with self.asking(model):
+                handle = self.ensure_ready(model, deadline - time.monotonic())
+                try:
+                    return handle.warmup(deadline)
+                except Replaced:
+                    continue
 
     def cool(self, model: str, *, shrink: bool = False) -> int:
         """Have its runner give memory back until the next request; returns how many bytes.
@@ -267,7 +267,7 @@ class Pool:
         config: Config,
         planned: Planned | None,
         going_on: Mapping[str, RunnerHandle],
-        take: Callable[[], RunnerProcess | None],
+        wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
         plans = {plan.model: plan for plan in planned.plans} if planned else {}
@@ -282,7 +282,7 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                means = Means(check_file, take, self.feed.publish)
+                means = Means(check_file, self._spares.take, wait, self.feed.publish)
                 handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
                 handle.residence.when_at_rest = self._idle.look
                 handles[model] = handle

@@ -23,11 +23,13 @@ class Means(msgspec.Struct, frozen=True):
     """What comes before a process, and who is told what becomes of it.
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
-    has been started already, if there is one. `publish` is called under a lock, and must not wait.
+    has been started already, if there is one. `wait` returns when it may be seen whether there is room.
+    `publish` is called under a lock, and must not wait.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
+    wait: Callable[[], None] = lambda: None
     publish: Callable[[Notice], None] = lambda _notice: None
 
 

@@ -102,6 +102,8 @@ def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     """
     if status.state != "loading":
         return None
+    if status.phase == "room":  # its load has not begun
+        return status.predicted_ready_s
     planned_s = None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
     if not status.bytes_done or status.prefetch_done or (planned_s and not _reads_first(status)):
         return planned_s
@@ -114,9 +116,10 @@ def least_remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     It is where everything is read before the model answers, and this load has measured how fast that goes:
     what a plan has predicted may rest on another state of the page cache.
     """
-    if status.state != "loading" or not _reads_first(status) or status.prefetch_done:
+    if status.state != "loading" or status.phase == "room" or status.prefetch_done:
         return None
-    if elapsed_s < _SURE_AFTER_S or status.bytes_done < min(_SURE_SHARE * status.bytes_total, _SURE_BYTES):
+    enough_bytes = min(_SURE_SHARE * status.bytes_total, _SURE_BYTES)
+    if not _reads_first(status) or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
         return None
     return _SURE_RATIO * _reading_s(status, elapsed_s)
 
@@ -146,7 +149,7 @@ def how_far(status: ModelStatus) -> str:
 def progress(status: ModelStatus) -> list[str]:
     """What is known of how far a load is."""
     parts = []
-    if status.bytes_total and not status.prefetch_done:
+    if status.bytes_total and not status.prefetch_done and status.phase != "room":
         parts.append(f"{100 * status.bytes_done / status.bytes_total:.0f} % read")
     if status.remaining_s:
         parts.append(f"about {math.ceil(status.remaining_s)} s left")
@@ -154,7 +157,7 @@ def progress(status: ModelStatus) -> list[str]:
 
 
 def _situation(status: ModelStatus) -> str:
-    if status.phase == "room":
+    if status.phase == "room" and status.reason:
         return f"{status.model} waits for room in memory: {status.reason}"
     if status.state == "ready" and status.leaving:
         return f"{status.model} is being unloaded ({status.leaving}) once its requests are answered"
