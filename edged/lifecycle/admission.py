@@ -18,6 +18,7 @@ from edged.config.schema import Bytes, Memory
 from edged.errors import NoRoom
 from edged.hw.memory import held_bytes, memory_facts
 from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle.feed import Eviction, Notice
 from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause, UnloadCause
 from edged.policy.account import Account, budget_now, claim_of, measured_claim
@@ -53,10 +54,15 @@ class Admission:
         memory: Memory,
         facts: Callable[[], MemoryFacts] = memory_facts,
         held: Callable[[Collection[int]], int] = held_bytes,
+        publish: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
-        """`facts` and `held` say what there is on this machine, and what processes hold of it."""
+        """`facts` and `held` say what there is on this machine, and what processes hold of it.
+
+        `publish` is called under the lock, and must not wait.
+        """
         self._facts = facts
         self._held = held
+        self._publish = publish
         self._changed = threading.Condition()
         self._memory = memory
         self._planned_bytes = 0  # the budget that the plans were made for
@@ -157,7 +163,7 @@ class Admission:
         if decision.verdict == "refused":
             raise NoRoom(why_refused(wish, scene, self._memory))
         for model in decision.leave:
-            self._make_leave(model, "evicted")
+            self._make_leave(model, "evicted", load.model)
             load.made_leave.append(model)
             log.info(
                 "%s: makes room for %s", *(model, load.model),
@@ -187,9 +193,11 @@ class Admission:
             if model not in self._leaving and not self._inside[model].residence.is_pinned
         ]
 
-    def _make_leave(self, model: str, cause: UnloadCause) -> None:
+    def _make_leave(self, model: str, cause: UnloadCause, makes_room_for: str | None = None) -> None:
         self._leaving.add(model)
         self._inside[model].residence.leave(cause)
+        frees_bytes = self._account.loaded[model].need_bytes
+        self._publish(Eviction(model=model, makes_room_for=makes_room_for, frees_bytes=frees_bytes))
 
     def _let_stay(self, load: _Load) -> None:
         """Who still serves requests need not leave for a load that is over or has found room elsewhere."""

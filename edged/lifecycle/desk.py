@@ -1,11 +1,12 @@
 """Where requests are handed to a model's runner, while it answers."""
 
 import logging
+import time
 from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import Replaced, RunnerFailed
+from edged.errors import NotBegun, Replaced, RunnerFailed
 from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board
 from edged.lifecycle.process import RunnerProcess
@@ -15,14 +16,23 @@ from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
+_POLL_S = 0.25  # how soon a client that has gone is noticed
+
 
 class Desk:
     """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
 
-    def __init__(self, board: Board, door: Door, in_flight: InFlight) -> None:
+    def __init__(
+        self, board: Board, door: Door, in_flight: InFlight, next_answers: Callable[[float], bool]
+    ) -> None:
+        """`next_answers` waits so many seconds for the runner after one that died: whether it answers.
+
+        It raises Unavailable when waiting is in vain.
+        """
         self.board = board
         self.in_flight = in_flight
         self._door = door
+        self._next_answers = next_answers
         self.process: RunnerProcess | None = None
         self.retired = False
 
@@ -45,13 +55,33 @@ class Desk:
 
     def generate(self, request: protocol.Generate) -> Generation:
         """As `RunnerHandle.generate`."""
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
-        return Generation(pending, lambda: self._cancel(pending))
+
+        def submit() -> Pending:
+            return self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
+
+        def ask_again(wait_s: float) -> Pending | None:
+            return submit() if self._next_answers(wait_s) else None
+
+        try:
+            pending = submit()
+        except NotBegun:
+            pending = None
+        return Generation(pending, request.n, self._cancel, ask_again)
 
     def embed(
         self, request: protocol.Embed, deadline: float, check: Callable[[], None]
     ) -> protocol.Embeddings:
         """As `RunnerHandle.embed`."""
+        try:
+            return self._embed(request, deadline, check)
+        except NotBegun:
+            while time.monotonic() < deadline and not self._next_answers(_POLL_S):
+                check()
+            return self._embed(request, deadline, check)
+
+    def _embed(
+        self, request: protocol.Embed, deadline: float, check: Callable[[], None]
+    ) -> protocol.Embeddings:
         pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
         try:
             return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
@@ -66,6 +96,21 @@ class Desk:
         finally:
             self._cancel(pending)
 
+    def cool(self, deadline: float, *, shrink: bool) -> int:
+        """As `RunnerHandle.cool`."""
+        with self.board.changed:
+            self.check_in_force()
+            process, n_coolings = self.process, self.board.n_coolings
+            if process is None or not self.answers:
+                self.board.refuse(1.0)
+        process.send(protocol.Cool(shrink))
+        with self.board.changed:
+            while self.board.n_coolings == n_coolings:
+                left_s = deadline - time.monotonic()
+                if not self.board.is_ready or left_s <= 0 or not self.board.changed.wait(left_s):
+                    self.board.refuse(1.0)
+            return self.board.freed_bytes
+
     def _submit(
         self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
     ) -> Pending:
@@ -74,16 +119,26 @@ class Desk:
             process = self.process
             if process is None or not self.answers:
                 raise Replaced(why_not_ready(self.board.status), 1.0)
-            self._door.came_in()
-            if self.board.status.measured_first_answer_s is None and not self.in_flight:
-                self.board.clock.asked()
+            self._used()
             pending = self.in_flight.begin(n_answers)
         try:
             process.send(make(pending.request))
+        except RunnerFailed as error:
+            self.in_flight.forget(pending)
+            raise NotBegun(str(error)) from error
         except BaseException:
             self.in_flight.forget(pending)
             raise
         return pending
+
+    def _used(self) -> None:
+        """Somebody asks for an answer. Under the board's condition."""
+        self._door.came_in()
+        if self.board.status.cooled is not None:
+            self.board.set(cooled=None)
+        if self.board.status.measured_first_answer_s is None and not self.in_flight:
+            self.board.clock.asked()
+        self.board.use.asked()
 
     def _cancel(self, pending: Pending) -> None:
         process = self.process

@@ -46,7 +46,7 @@ class RunnerHandle:
         self._observer = observer
         self._admission = admission
         self._means = means
-        self._board = board = Board(plan)
+        self._board = board = Board(plan, means.publish)
         self._changed = board.changed
         self._door = Door(board.changed, supervision.linger_s)
         self._wanted = False
@@ -54,7 +54,7 @@ class RunnerHandle:
         self._supervisor: threading.Thread | None = None
         self.residence = Residence(board, self._door, supervision, self._begin_unloading)
         self._in_flight = self.residence.in_flight
-        self._desk = Desk(board, self._door, self._in_flight)
+        self._desk = Desk(board, self._door, self._in_flight, self._next_answers)
         self._runs = Runs(self._desk, Events(plan, board, self._in_flight, observer), means)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -83,7 +83,7 @@ class RunnerHandle:
                 self._supervisor = supervisor
             if self._board.status.state in ("unloaded", "failed"):
                 self._board.load_failed = False
-                self._board.set(state="loading", phase="room", reason=None)
+                self._board.set(state="loading", cause=cause, phase="room", reason=None)
             self._changed.notify_all()
 
     def unload(self, cause: UnloadCause = "asked") -> None:
@@ -174,6 +174,20 @@ class RunnerHandle:
                 self._door.urge()
                 self._board.refuse(self.status().remaining_s or 1.0)
 
+    def _next_answers(self, wait_s: float) -> bool:
+        """Whether the runner after one that died answers within `wait_s`.
+
+        Raises Unavailable when waiting is in vain.
+        """
+        deadline = time.monotonic() + wait_s
+        try:
+            self.ensure_ready(wait_s, "crash")
+        except Unavailable:
+            if time.monotonic() < deadline:
+                raise
+            return False
+        return True
+
     def status(self) -> ModelStatus:
         """What can be said now."""
         return self._board.now()
@@ -202,6 +216,20 @@ class RunnerHandle:
     def warmup(self, deadline: float) -> float:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
         return self._desk.warmup(deadline)
+
+    def cool(self, deadline: float, *, shrink: bool = False) -> int:
+        """Have the runner give memory back until its next request; returns how many bytes.
+
+        0 while it has something to do. Raises Unavailable, Replaced or RunnerFailed when no runner does it.
+        """
+        return self._desk.cool(deadline, shrink=shrink)
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or not."""
+        self._runs.reads_ahead = allowed
+        process = self._desk.process if self._desk.answers else None
+        if process is not None:
+            self._desk.tell(process, protocol.ReadAhead(allowed))
 
     # ---- the supervisor thread ----
 

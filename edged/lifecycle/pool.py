@@ -10,6 +10,7 @@ from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
 from edged.lifecycle.admission import Admission
+from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
@@ -25,6 +26,8 @@ from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
 
+_COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
+
 
 class Pool:
     """The configured models and their runners."""
@@ -38,7 +41,8 @@ class Pool:
         """
         self._now = Served(config=config)
         self._planner = planner
-        self.admission = Admission(config.memory)
+        self.feed = Feed()
+        self.admission = Admission(config.memory, publish=self.feed.publish)
         self._opening = Opening(observer, self.admission, self.statuses)
         self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
@@ -195,6 +199,13 @@ class Pool:
                 except Replaced:
                     continue
 
+    def cool(self, model: str, *, shrink: bool = False) -> int:
+        """Have its runner give memory back until the next request; returns how many bytes.
+
+        Raises UnknownModel, and Unavailable where it is not loaded.
+        """
+        return self._now.handle(model).cool(time.monotonic() + _COOL_S, shrink=shrink)
+
     def apply(
         self,
         config: Config,
@@ -236,6 +247,7 @@ class Pool:
         with self._swap:
             self.draining = True
             served, handover = self._now, self._handover
+        self.feed.close()
         self._spares.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
@@ -270,7 +282,7 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                means = Means(check_file, self._spares.take, wait)
+                means = Means(check_file, self._spares.take, wait, self.feed.publish)
                 handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
                 handle.residence.when_at_rest = self._idle.look
                 handles[model] = handle

@@ -3,9 +3,9 @@
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from edged.errors import EdgedError, InvalidRequest, Overloaded, RunnerFailed, Unavailable
+from edged.errors import EdgedError, InvalidRequest, NotBegun, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
 
 Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
@@ -20,11 +20,29 @@ class Pending:
         self.request = request
         self.n_answers = n_answers
         self.n_left = n_answers
+        self.has_begun = False  # something was said of it
+        self._began_s = time.monotonic()
+        self._first: dict[int, tuple[float, int]] = {}  # tokens of an answer, when the first of them came
         self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
 
     def put(self, answer: Answer | EdgedError) -> None:
         """Pass an answer on."""
+        self.has_begun = True
         self._answers.put(answer)
+
+    def pace(self, answer: Answer | EdgedError) -> tuple[int, float] | None:
+        """When an answer ends: its tokens, and the seconds they took. Called with each, in their order."""
+        match answer:
+            case protocol.Embeddings():
+                return sum(answer.n_tokens), time.monotonic() - self._began_s
+            case protocol.TokenEvent(finish_reason=None):
+                if answer.index not in self._first:
+                    self._first[answer.index] = (time.monotonic(), answer.n_generated)
+            case protocol.TokenEvent():
+                began_s, n_before = self._first.pop(answer.index, (0.0, answer.n_generated))
+                if answer.n_generated > n_before:
+                    return answer.n_generated - n_before, time.monotonic() - began_s
+        return None
 
     def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
         """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
@@ -97,8 +115,8 @@ class InFlight:
             self._when_none_left()
         return known
 
-    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
-        """Pass an answer on, unless nobody waits for it any more."""
+    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
+        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end."""
         with self._lock:
             pending = self._pending.get(request)
             over = False
@@ -106,19 +124,22 @@ class InFlight:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
                     over = self._drop(request)
-        if pending is not None:
-            pending.put(answer)
+        if pending is None:
+            return None
+        pending.put(answer)
         if over and not self._pending:
             self._when_none_left()
+        return pending.pace(answer)
 
-    def abandon(self, why: str) -> None:
-        """End every request: its runner has ended."""
+    def abandon(self, why: str, begun: Collection[int] | None = ()) -> None:
+        """End every request: its runner has ended. `begun`: those it was computing (None: it may be any)."""
         with self._lock:
             pending, self._pending = self._pending, {}
             self.none_since_s = time.monotonic()
             self._none_left.notify_all()
-        for request in pending.values():
-            request.put(RunnerFailed(why))
+        for number, request in pending.items():
+            has_begun = request.has_begun or begun is None or number in begun
+            request.put(RunnerFailed(why) if has_begun else NotBegun(why))
 
     def wait_until_none(self, deadline: float | None = None) -> bool:
         """Return when every request has its last answer; False if `deadline` (monotonic) passes before."""
@@ -136,14 +157,28 @@ class InFlight:
 
 
 class Generation:
-    """A generation request: the tokens of its answers, one after the other, and a way to give up."""
+    """A generation request: the tokens of its answers, one after the other, and a way to give up.
 
-    def __init__(self, pending: Pending, cancel: Callable[[], None]) -> None:
+    Where a runner died before it began, the next one is asked, once: nobody notices but by the time.
+    """
+
+    def __init__(
+        self,
+        pending: Pending | None,
+        n_answers: int,
+        cancel: Callable[[Pending], None],
+        ask_again: Callable[[float], Pending | None],
+    ) -> None:
+        """`ask_again` waits so many seconds for the next runner, and submits the request to it (or None).
+
+        Without `pending` that is done at the first `poll`.
+        """
         self._pending = pending
         self._cancel = cancel
+        self._ask_again: Callable[[float], Pending | None] | None = ask_again
         self.n_prompt_tokens: int | None = None
         self.n_cached_tokens: int | None = None
-        self._unfinished = set(range(pending.n_answers))
+        self._unfinished = set(range(n_answers))
 
     @property
     def finished(self) -> bool:
@@ -154,9 +189,9 @@ class Generation:
         """The next token, or None when there is none for `wait_s` or it has just been admitted.
 
         For callers that look after their client meanwhile; `cancel` is theirs. Raises InvalidRequest,
-        Overloaded or RunnerFailed.
+        Overloaded, RunnerFailed, and Unavailable when the next runner is not to be waited for.
         """
-        answer = self._pending.take(wait_s)
+        answer = self._next(wait_s)
         if isinstance(answer, protocol.Admitted):
             self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
             return None
@@ -169,9 +204,22 @@ class Generation:
                 self._unfinished.remove(answer.index)
         return answer
 
+    def _next(self, wait_s: float) -> Answer | None:
+        if self._pending is not None:
+            try:
+                return self._pending.take(wait_s)
+            except NotBegun:
+                if self._ask_again is None:
+                    raise
+                self._pending = None
+        elif self._ask_again is not None and (pending := self._ask_again(wait_s)) is not None:
+            self._pending, self._ask_again = pending, None
+        return None
+
     def cancel(self) -> None:
         """Free the slot. Safe at any time, and again."""
-        self._cancel()
+        if self._pending is not None:
+            self._cancel(self._pending)
 
 
 def error_of(rejected: protocol.Rejected) -> EdgedError:

@@ -8,6 +8,7 @@ import msgspec
 from edged.errors import ModelFileError, RunnerFailed
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
+from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.status import Cause
 from edged.lifecycle.supervision import Supervision, start_frame
@@ -19,15 +20,17 @@ log = logging.getLogger(__name__)
 
 
 class Means(msgspec.Struct, frozen=True):
-    """What comes before a process.
+    """What comes before a process, and who is told what becomes of it.
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
     has been started already, if there is one. `wait` returns when it may be seen whether there is room.
+    `publish` is called under a lock, and must not wait.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
+    publish: Callable[[Notice], None] = lambda _notice: None
 
 
 class Runs:
@@ -39,6 +42,7 @@ class Runs:
         self._events = events
         self._means = means
         self._vigil: Vigil | None = None
+        self.reads_ahead = True  # False: pages come as they are touched
 
     @property
     def is_watched(self) -> bool:
@@ -86,7 +90,9 @@ class Runs:
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
             supervision = limits()
-            process.send(start_frame(plan, supervision))  # before what `RunnerHandle.supervise` sends
+            process.send(
+                start_frame(plan, supervision, reads_ahead=self.reads_ahead)
+            )  # before what `RunnerHandle.supervise` sends
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})
         self._vigil = vigil = Vigil(
@@ -103,7 +109,9 @@ class Runs:
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
                 self._board.set(state="failed", reason=said or "its runner ended")
+        begun: frozenset[int] | None = frozenset()
         if process is not None:
+            begun = process.computing()
             if reason is not None:
                 process.kill()
             exit_code = process.close()
@@ -112,8 +120,11 @@ class Runs:
                 self._board.set(
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
                 )
-        what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
-        self._desk.in_flight.abandon(f"{self._board.status.model}: {what_now}")
+        model, in_flight = self._board.status.model, self._desk.in_flight
+        if ended_while == "unloading":
+            in_flight.abandon(f"{model}: was unloaded", None)
+        else:
+            in_flight.abandon(f"{model}: {said}; the model is being restarted", begun)
         return said or ""
 
 

@@ -132,6 +132,21 @@ class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
     id: int
 
 
+class Cool(msgspec.Struct, frozen=True, tag="cool"):
+    """Give back memory that can be had again, then say `Cooled`; nothing happens while there is work.
+
+    The file's pages; with `shrink` also the context, with all that its slots remember.
+    """
+
+    shrink: bool = False
+
+
+class ReadAhead(msgspec.Struct, frozen=True, tag="read_ahead"):
+    """Read the file ahead of its use from now on, or only what is touched: memory is short."""
+
+    allowed: bool
+
+
 class Limit(msgspec.Struct, frozen=True, tag="limit"):
     """From now on, other limits than those of `Start`; what waits already goes on waiting."""
 
@@ -148,7 +163,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop computing, give the memory back, exit 0."""
 
 
-ToRunner = Start | Generate | Embed | Cancel | Warmup | Limit | Ping | Shutdown
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Cool | ReadAhead | Limit | Ping | Shutdown
 
 
 # ---- runner to daemon ----
@@ -254,6 +269,14 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
     elapsed_s: Seconds
 
 
+class Cooled(msgspec.Struct, frozen=True, tag="cooled"):
+    """The answer to `Cool`: whether nothing was to be done, and so it was; resident bytes given back."""
+
+    done: bool
+    shrunk: bool = False
+    freed_bytes: Count = 0
+
+
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     """The engine's state, sent when it changes, at most a few times a second."""
 
@@ -264,7 +287,9 @@ class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     accepted_tokens: Count = 0
 
 
-FromRunner = Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
+FromRunner = (
+    Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Cooled | Gauges
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_runner: msgspec.msgpack.Decoder[ToRunner] = msgspec.msgpack.Decoder(ToRunner)

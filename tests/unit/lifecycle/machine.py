@@ -96,6 +96,9 @@ class Prompt:
                     return
                 yield protocol.Embeddings(id=frame.id, n_embd=1, n_tokens=(1,), vectors=bytes(4))
 
+    def computing(self) -> frozenset[int]:
+        return frozenset()
+
     def ping(self) -> None: ...
     def signs(self, *, loading: bool) -> Signs:  # noqa: ARG002
         return Signs()
