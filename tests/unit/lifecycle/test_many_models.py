@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edged.errors import EdgedError, Replaced
+from edged.errors import EdgedError, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.pool import Pool
 from edged.runner import protocol
 from tests.unit.lifecycle.machine import MIB, Machine, no_thread_is_left, pool_of
