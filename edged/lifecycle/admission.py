@@ -85,10 +85,27 @@ class Admission:
         with self._changed:
             self._changed.notify_all()
 
+    def look(self) -> Account:
+        """Who has what, and what there is for them at this moment."""
+        with self._changed:
+            self._look(as_planned=False)
+            return self._account
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What is to be left to everything else."""
+        return int(self._memory.reserve)
+
     def relieve(self, lacking_bytes: int) -> tuple[str, ...]:
-        """Make models leave that hold so many bytes together, or all that may; returns them."""
+        """Make models leave that hold so many bytes together, or all that may; returns them.
+
+        What those hold who leave already counts.
+        """
         with self._changed:
             candidates = self._candidates()
+            lacking_bytes -= sum(
+                claim.need_bytes for model, claim in self._account.loaded.items() if model in self._leaving
+            )
             chosen = victims(candidates, lacking_bytes)
             models = chosen if chosen is not None else tuple(each.model for each in candidates)
             for model in models:

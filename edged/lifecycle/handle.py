@@ -225,8 +225,13 @@ class RunnerHandle:
 
     def read_ahead(self, *, allowed: bool) -> None:
         """Let its runners read ahead of use, or not."""
+        if self._runs.reads_ahead == allowed:
+            return
         self._runs.reads_ahead = allowed
         process = self._desk.process if self._desk.answers else None
+        with self._changed:
+            if allowed and self._board.status.cooled == "pages":  # it reads them again
+                self._board.set(cooled=None)
         if process is not None:
             self._desk.tell(process, protocol.ReadAhead(allowed))
 

@@ -75,6 +75,11 @@ class Pool:
         return self._now.plans
 
     @property
+    def handles(self) -> Mapping[str, RunnerHandle]:
+        """The ways to the models that have a plan."""
+        return self._now.handles
+
+    @property
     def problems(self) -> dict[str, str]:
         """Why a model has no plan, by model."""
         return dict(self._now.unplanned)
