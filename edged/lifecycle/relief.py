@@ -7,7 +7,7 @@ from edged.errors import RunnerFailed, Unavailable
 from edged.hw.memory import held_bytes
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.pool import Pool
-from edged.policy.account import Claim
+from edged.policy.account import Account, Claim
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +28,7 @@ class Relief:
         request; here it does not, or giving it back would be in vain.
         """
         account = self._pool.admission.look()
-        given_back = sum(
-            _given_back_bytes(handle, account.loaded[model])
-            for model, handle in self._pool.handles.items()
-            if model in account.loaded
-        )
-        return -account.room_bytes - given_back
+        return -account.room_bytes - sum(self._given_back(account).values())
 
     def reserve_bytes(self) -> int:
         """What is to be left to everything else."""
@@ -63,7 +58,8 @@ class Relief:
 
     def unload(self, lacking_bytes: int) -> None:
         """Let models leave that hold so many bytes, at the least cost; busy ones after their requests."""
-        self._pool.admission.relieve(lacking_bytes)
+        admission = self._pool.admission
+        admission.relieve(lacking_bytes, self._given_back(admission.account))
 
     def refuse_loads(self, why: str | None) -> None:
         """Refuse to load anything, or (None) do so no longer."""
@@ -82,6 +78,14 @@ class Relief:
             self._pool.load_all(gone, "evicted")
         except Unavailable as error:
             log.debug("nothing is loaded again: %s", error)
+
+    def _given_back(self, account: Account) -> dict[str, int]:
+        """What of their claims models do not hold at present."""
+        return {
+            model: _given_back_bytes(handle, account.loaded[model])
+            for model, handle in self._pool.handles.items()
+            if model in account.loaded
+        }
 
 
 def _is_idle(handle: RunnerHandle) -> bool:

@@ -29,9 +29,7 @@ def settings(*overrides: str) -> list[str]:
 
 def _run(argv: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int) -> "subprocess.Popen[str]":
     """As `Device.run`, on the whole machine."""
-    return subprocess.Popen(
-        argv, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True
-    )
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True)
 
 
 class Daemon:
