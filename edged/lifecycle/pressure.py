@@ -150,9 +150,7 @@ class PressureWatch:
             extra={"EVENT": "pressure_rose", "STEP": step},
         )
         self._counter.strained(step, level, risen=True)
-        if step == "read_less":
-            self._household.read_ahead(allowed=False)
-        elif step == "refuse":
+        if step == "refuse":
             self._household.refuse_loads(f"memory is short ({_numbers(reading)})")
 
     def _fall(self, step: Step, level: int) -> None:
@@ -169,7 +167,9 @@ class PressureWatch:
             self._household.recover()
 
     def _hold(self, reading: Reading) -> None:
-        """What a step asks for again and again: others fall idle, or grow."""
+        """What a step asks for again and again: others are loaded, fall idle, or grow."""
+        if self.strain.reaches("read_less"):
+            self._household.read_ahead(allowed=False)
         if self.strain.reaches("cool"):
             self._household.cool(shrink=self.strain.reaches("shrink"))
         if self.strain.reaches("unload") and reading.is_short:

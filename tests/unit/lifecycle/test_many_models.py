@@ -77,7 +77,7 @@ def change(pool: Pool, model: str, draw: random.Random) -> None:
         case 2:
             pool.keep(model, draw.choice((0.0, 0.01, -1.0)))
         case _:
-            pool.admission.relieve(draw.choice((1, 50)) * MIB)
+            pool.admission.relieve(draw.choice((1, 50)) * MIB, {})
 
 
 @pytest.mark.parametrize("seed", range(3))
