@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.device.device import Device
 from tests.e2e.daemon import PATIENCE_S, Daemon
 
 N_QUEUED = 3
@@ -21,6 +23,15 @@ _STORY: dict[str, Any] = {
     "max_tokens": 1500,
     "ignore_eos": True,
 }
+_NEIGHBOUR = """
+import mmap, sys, time
+open("/proc/self/oom_score_adj", "w").write("-900")
+taken = mmap.mmap(-1, int(sys.argv[1]))
+for at in range(0, len(taken), 4096):
+    taken[at] = 1
+print("taken", flush=True)
+time.sleep(1000)
+"""
 
 
 class Outcome(NamedTuple):
@@ -132,6 +143,19 @@ def failing_disk(folder: Path, model: Path) -> Iterator[tuple[Path, Callable[[],
         yield mount, fail, mend
     finally:
         _run("umount", "--lazy", str(mount))
+
+
+@contextmanager
+def neighbour(device: Device, taken_bytes: int) -> Iterator[None]:
+    """Somebody else on a device holds so much of its memory, and the kernel ends others first."""
+    command = [sys.executable, "-c", _NEIGHBOUR, str(taken_bytes)]
+    with device.run(command, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "taken\n"
+            yield
+        finally:
+            process.kill()
 
 
 def _run(*command: str) -> None:

@@ -1,8 +1,6 @@
 """A neighbour takes most of a small device's memory: edged gives way, and recovers when it leaves."""
 
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,18 +14,9 @@ from tests.bench.device_memory import kills
 from tests.device.device import Device, why_not
 from tests.device.limits import Limits
 from tests.e2e.daemon import Daemon
+from tests.e2e.faults import neighbour
 
 RAM_BYTES = 800 << 20
-# It takes so many bytes, is not the one whom the kernel ends, and gives them back when it is ended.
-_NEIGHBOUR = """
-import mmap, sys, time
-open("/proc/self/oom_score_adj", "w").write("-900")
-taken = mmap.mmap(-1, int(sys.argv[1]))
-for at in range(0, len(taken), 4096):
-    taken[at] = 1
-print("taken", flush=True)
-time.sleep(1000)
-"""
 
 
 @pytest.fixture
@@ -53,19 +42,6 @@ def daemon(device: Device, models: Path, tmp_path: Path) -> Iterator[Daemon]:
     with Daemon(config, device=device) as running:
         running.wait_ready()
         yield running
-
-
-@contextmanager
-def _neighbour(device: Device, share: float) -> Iterator[None]:
-    """Somebody else on the device holds this share of its memory."""
-    command = [sys.executable, "-c", _NEIGHBOUR, str(int(RAM_BYTES * share))]
-    with device.run(command, stdout=subprocess.PIPE) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "taken\n"
-            yield
-        finally:
-            process.kill()
 
 
 @contextmanager
@@ -100,7 +76,7 @@ def _is(name: str, holds: Callable[[float], bool]) -> Callable[[int, Any], bool]
 def test_edged_gives_way_keeps_its_pinned_model_and_recovers(daemon: Daemon, device: Device) -> None:
     pid = daemon.model("minilm")["pid"]
     with _asked_all_the_time(daemon) as statuses:
-        with _neighbour(device, 0.6):
+        with neighbour(device, int(0.6 * RAM_BYTES)):
             daemon.wait_until("/metrics", _is("edged_pressure_level", lambda level: level >= 2))
             daemon.wait_until("/metrics", _is("edged_memory_short_bytes", lambda short: short <= 0))
             gave = [
@@ -123,7 +99,7 @@ def test_edged_gives_way_keeps_its_pinned_model_and_recovers(daemon: Daemon, dev
 
 def test_who_is_killed_for_memory_comes_back_smaller(daemon: Daemon, device: Device) -> None:
     before = {name: daemon.model(name)["restarts"] for name in ("smollm2", "other")}
-    with _neighbour(device, 0.9):
+    with neighbour(device, int(0.9 * RAM_BYTES)):
         daemon.wait_for_line("after the kernel ended its runner for memory")
     killed = [name for name, restarts in before.items() if daemon.model(name)["restarts"] > restarts]
     assert killed
