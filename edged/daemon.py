@@ -55,7 +55,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
             pressure = PressureWatch(Relief(pool), record)
             pressure.start()
             reloading = _reloading(pool, server, record, read)
-            control = Control({"reload": reloading.run})
+            control = Control({"reload": reloading.run, "url": lambda: server.url})
             control.open()
             watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
             log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
@@ -148,6 +148,7 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
     notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
     deadline = time.monotonic() + drain_s
     if pool is not None:
+        pool.feed.close()  # who follows it would hold up the drain
         pool.draining = not listening.activated
         server.retire(keep_accepting=not listening.activated)
         server.drain(drain_s, _tell_draining)

@@ -147,6 +147,7 @@ class Desk:
             self.board.set(cooled=None)
         if self.board.status.measured_first_answer_s is None and not self.in_flight:
             self.board.clock.asked()
+        self.board.use.asked()
 
     def _cancel(self, pending: Pending) -> None:
         process = self.process

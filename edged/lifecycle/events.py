@@ -4,6 +4,7 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 import msgspec
@@ -11,6 +12,7 @@ import msgspec
 from edged.config.units import format_bytes
 from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
+from edged.lifecycle.feed import Notice, notices
 from edged.lifecycle.process import Event
 from edged.lifecycle.requests import Answer, InFlight, error_of
 from edged.lifecycle.status import (
@@ -19,11 +21,13 @@ from edged.lifecycle.status import (
     LoadClock,
     ModelStatus,
     State,
+    least_remaining_s,
     remaining_s,
     why_ended,
     why_not_ready,
 )
 from edged.lifecycle.supervision import Observer
+from edged.lifecycle.use import Use
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -33,9 +37,11 @@ log = logging.getLogger(__name__)
 class Board:
     """One model's state, and the condition to hold while it is changed."""
 
-    def __init__(self, plan: LoadPlan) -> None:
+    def __init__(self, plan: LoadPlan, publish: Callable[[Notice], None] = lambda _notice: None) -> None:
+        self._publish = publish
         self.changed = threading.Condition()
         self.clock = LoadClock()
+        self.use = Use()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
         self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
@@ -97,19 +103,27 @@ class Board:
 
     def refuse(self, retry_after_s: float) -> NoReturn:
         """Raises Unavailable with why the model does not answer."""
-        raise Unavailable(why_not_ready(self.status), max(1.0, retry_after_s))
+        raise Unavailable(why_not_ready(self.now()), max(1.0, retry_after_s))
 
     def set(self, **changes: object) -> None:
-        """Change fields of the status."""
-        self.status = msgspec.structs.replace(self.status, **changes)
+        """Change fields of the status, and tell who follows."""
+        before, self.status = self.status, msgspec.structs.replace(self.status, **changes)
+        for notice in notices(before, self.status, self.clock.elapsed_s):
+            self._publish(notice)
 
     def now(self) -> ModelStatus:
         """What can be said now."""
         with self.changed:
-            left_s = remaining_s(self.status, self.clock.elapsed_s)
+            elapsed_s = self.clock.elapsed_s
             moved_s = self.moved_s if self.status.pid is not None else None
-            silent_s = 0.0 if moved_s is None else time.monotonic() - moved_s
-            return msgspec.structs.replace(self.status, remaining_s=left_s, silent_s=silent_s)
+            return msgspec.structs.replace(
+                self.status,
+                remaining_s=remaining_s(self.status, elapsed_s),
+                least_remaining_s=least_remaining_s(self.status, elapsed_s),
+                silent_s=0.0 if moved_s is None else time.monotonic() - moved_s,
+                tokens_per_s=self.use.tokens_per_s,
+                unused_s=self.use.unused_s,
+            )
 
 
 class Events:
@@ -164,7 +178,10 @@ class Events:
             first_answer_s = self._board.clock.first_answer_s
             with self._board.changed:
                 self._board.set(measured_first_answer_s=first_answer_s)
-        self._in_flight.answer(request, answer, last=last)
+        pace = self._in_flight.answer(request, answer, last=last)
+        if pace is not None:
+            with self._board.changed:
+                self._board.use.answered(*pace)
         if first_answer_s is not None:
             self._observer.first_answer(self.plan, first_answer_s)
 

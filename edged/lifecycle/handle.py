@@ -46,7 +46,8 @@ class RunnerHandle:
         self._supervision = supervision
         self._observer = observer
         self._admission = admission
-        self._board = board = Board(plan)
+        self._means = means
+        self._board = board = Board(plan, means.publish)
         self._changed = board.changed
         self._door = Door(board.changed, supervision.linger_s)
         self._wanted = False
@@ -83,7 +84,7 @@ class RunnerHandle:
                 self._supervisor = supervisor
             if self._board.status.state in ("unloaded", "failed"):
                 self._board.load_failed = False
-                self._board.set(state="loading")
+                self._board.set(state="loading", cause=cause, phase="room", reason=None)
             self._changed.notify_all()
 
     def unload(self, cause: UnloadCause = "asked") -> None:
@@ -241,6 +242,7 @@ class RunnerHandle:
 
     def _attempt(self, cause: Cause) -> str:
         """One admission and one process; returns why it ended."""
+        self._means.wait()
         try:
             if not self._admission.enter(self.residence, self.plan, cause):
                 return ""

@@ -10,13 +10,13 @@ from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
 from edged.lifecycle.admission import Admission
+from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
 from edged.lifecycle.planner import Planned, next_smaller
-from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, places
@@ -41,7 +41,8 @@ class Pool:
         """
         self._now = Served(config=config)
         self._planner = planner
-        self.admission = Admission(config.memory)
+        self.feed = Feed()
+        self.admission = Admission(config.memory, publish=self.feed.publish)
         self._opening = Opening(observer, self.admission, self.statuses)
         self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
@@ -59,7 +60,7 @@ class Pool:
             planned = planner(ahead if n_spares else None)
             self._plan_for(config, planned)
             self._repack_gains_wanted = planned.repack_gains_wanted
-            self._now = self._adopted(config, planned, {}, self._spares.take)
+            self._now = self._adopted(config, planned, {})
         except BaseException:
             self.close()
             raise
@@ -159,7 +160,7 @@ class Pool:
             served = self._now
             if model in served.unplanned:
                 planned = self._planner(None)
-                self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
+                self._put_in_force(self._adopted(served.config, planned, served.handles))
             self._now.handle(model).load("demand")
 
     def asking(self, model: str) -> AbstractContextManager[None]:
@@ -186,11 +187,12 @@ class Pool:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
         while True:
-            handle = self.ensure_ready(model, deadline - time.monotonic())
-            try:
-                return handle.warmup(deadline)
-            except Replaced:
-                continue
+            with self.asking(model):
+                handle = self.ensure_ready(model, deadline - time.monotonic())
+                try:
+                    return handle.warmup(deadline)
+                except Replaced:
+                    continue
 
     def cool(self, model: str, *, shrink: bool = False) -> int:
         """Have its runner give memory back until the next request; returns how many bytes.
@@ -240,6 +242,7 @@ class Pool:
         with self._swap:
             self.draining = True
             served, handover = self._now, self._handover
+        self.feed.close()
         self._spares.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
@@ -259,7 +262,7 @@ class Pool:
         config: Config,
         planned: Planned | None,
         going_on: Mapping[str, RunnerHandle],
-        take: Callable[[], RunnerProcess | None],
+        wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
         plans = {plan.model: plan for plan in planned.plans} if planned else {}
@@ -274,7 +277,13 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                means = Means(check_file, take, lambda plan: next_smaller(planned, plan) if planned else None)
+                means = Means(
+                    check_file=check_file,
+                    take_spare=self._spares.take,
+                    wait=wait,
+                    publish=self.feed.publish,
+                    smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+                )
                 handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
                 handle.residence.when_at_rest = self._idle.look
                 handles[model] = handle

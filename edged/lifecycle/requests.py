@@ -28,12 +28,28 @@ class Pending:
         self._asked = asked
         self._unfinished = set(range(self.n_left))
         self.has_begun = False  # something was said of it
+        self._began_s = time.monotonic()
+        self._first: dict[int, tuple[float, int]] = {}  # tokens of an answer, when the first of them came
         self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
 
     def put(self, answer: Answer | EdgedError) -> None:
         """Pass an answer on."""
         self.has_begun = True
         self._answers.put(answer)
+
+    def pace(self, answer: Answer | EdgedError) -> tuple[int, float] | None:
+        """When an answer ends: its tokens, and the seconds they took. Called with each, in their order."""
+        match answer:
+            case protocol.Embeddings():
+                return sum(answer.n_tokens), time.monotonic() - self._began_s
+            case protocol.TokenEvent(finish_reason=None):
+                if answer.index not in self._first:
+                    self._first[answer.index] = (time.monotonic(), answer.n_generated)
+            case protocol.TokenEvent():
+                began_s, n_before = self._first.pop(answer.index, (0.0, answer.n_generated))
+                if answer.n_generated > n_before:
+                    return answer.n_generated - n_before, time.monotonic() - began_s
+        return None
 
     def check(self, answer: Answer | EdgedError) -> None:
         """Raises ProtocolError for an answer that was not asked for. Called with each, in their order."""
@@ -118,8 +134,11 @@ class InFlight:
             self._when_none_left()
         return known
 
-    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
-        """Pass an answer on, unless nobody waits for it any more. Raises as `Pending.check` does."""
+    def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
+        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end.
+
+        Raises as `Pending.check` does.
+        """
         with self._lock:
             pending = self._pending.get(request)
             over = False
@@ -129,10 +148,12 @@ class InFlight:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
                     over = self._drop(request)
-        if pending is not None:
-            pending.put(answer)
+        if pending is None:
+            return None
+        pending.put(answer)
         if over and not self._pending:
             self._when_none_left()
+        return pending.pace(answer)
 
     def abandon(self, why: str, begun: Collection[int] | None = ()) -> None:
         """End every request: its runner has ended. `begun`: those it was computing (None: it may be any)."""

@@ -8,6 +8,7 @@ import msgspec
 from edged.errors import ModelFileError, RunnerFailed
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
+from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.status import Cause
 from edged.lifecycle.supervision import Supervision, start_frame
@@ -19,15 +20,18 @@ log = logging.getLogger(__name__)
 
 
 class Means(msgspec.Struct, frozen=True):
-    """What comes before a process.
+    """What comes before a process, and who is told what becomes of it.
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
-    has been started already, if there is one. `smaller` gives the next smaller plan for a model whose runner
-    the kernel has ended for its memory; None where there is none.
+    has been started already, if there is one. `wait` returns when it may be seen whether there is room.
+    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory; None
+    where there is none. `publish` is called under a lock, and must not wait.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
+    wait: Callable[[], None] = lambda: None
+    publish: Callable[[Notice], None] = lambda _notice: None
     smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
 
 
