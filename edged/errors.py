@@ -85,3 +85,7 @@ class NoModelLoaded(EdgedError):
 
 class RunnerFailed(EdgedError):
     """A runner died or broke its contract while it worked on a request."""
+
+
+class NotBegun(RunnerFailed):
+    """A runner died before it began with a request: the next one may be asked."""

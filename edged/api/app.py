@@ -13,7 +13,7 @@ from flask import Flask, Response, g, request
 
 from edged.api import errors, status
 from edged.api.auth import Gate
-from edged.api.native import facts
+from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.openai import chat, completions, embeddings, models
 from edged.api.work import Api, Places
@@ -30,7 +30,7 @@ def create_app(pool: Pool, metrics: Metrics) -> Flask:
     app = Flask("edged", static_folder=None)
     app.url_map.merge_slashes = False  # a path with extra slashes is a wrong path, not a redirect
     api = Api(pool, metrics, Places())
-    for module in (models, embeddings, chat, completions, facts, native_models, status):
+    for module in (models, embeddings, chat, completions, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api)

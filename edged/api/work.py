@@ -1,5 +1,6 @@
 """What all working endpoints share: places, deadlines, and noticing that a client has gone."""
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -7,23 +8,30 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any
 
+import msgspec
 from flask import Response, make_response, request
 
+from edged.api.body import Fields
 from edged.api.errors import ClientGone
+from edged.api.keep_alive import take_keep_alive
 from edged.config.schema import Config
 from edged.errors import InvalidRequest, Overloaded, Unavailable
 from edged.lifecycle.pool import Pool
 from edged.telemetry.metrics import Metrics
 
 POLL_S = 0.25  # how soon a client that has gone is noticed while nothing is sent to it
+WAIT_HEADER = "X-Edged-Wait"
+_LONGEST_WAIT_S = 24 * 3600
 
 
 class Patience:
     """How long a request may take, and whether anybody still waits for its answer."""
 
-    def __init__(self, timeout_s: float, client_has_gone: Callable[[], bool]) -> None:
+    def __init__(self, timeout_s: float, wait_s: float, client_has_gone: Callable[[], bool]) -> None:
+        """`wait_s` of `timeout_s` may go by until the model answers at all."""
         self.began = time.monotonic()
         self.deadline = self.began + timeout_s
+        self.ready_by = self.began + min(wait_s, timeout_s)
         self._client_has_gone = client_has_gone
 
     @property
@@ -37,6 +45,14 @@ class Patience:
             raise ClientGone("the client has gone")
         if time.monotonic() > self.deadline:
             raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+
+
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """What every request to a model says, whatever it wants of it."""
+
+    model: str
+    patience: Patience
+    keep_alive_s: float | None  # how long the model stays loaded when nobody asks it any more
 
 
 class Places:
@@ -74,9 +90,14 @@ class Api:
         return self.pool.config
 
     def patience(self) -> Patience:
-        """The patience of the request at hand, counted from now."""
-        gone = request.environ.get("waitress.client_disconnected", lambda: False)
-        return Patience(self.config.server.request_timeout, gone)
+        """The patience of the request at hand, counted from now. Raises InvalidRequest."""
+        config = self.config
+        wait_s = _wait_s(request.headers.get(WAIT_HEADER))
+        return Patience(
+            config.server.request_timeout,
+            config.loading.request_wait if wait_s is None else wait_s,
+            request.environ.get("waitress.client_disconnected", lambda: False),
+        )
 
     def working(self, view: Callable[..., Any]) -> Callable[..., Response]:
         """A view that takes one of `server.max_requests` places until its answer is sent to the last byte."""
@@ -103,8 +124,16 @@ class Api:
         self.places.give_back()
         self.metrics.request_ended()
 
-    def model_for(self, fields: dict[str, Any], kind: str) -> str:
-        """The `model` field, which must name a model of this kind. Raises InvalidRequest or UnknownModel."""
+    def call_for(self, fields: Fields, kind: str, patience: Patience) -> Call:
+        """The fields `model`, which must name a model of this kind, and `keep_alive`, removed from `fields`.
+
+        Raises InvalidRequest or UnknownModel.
+        """
+        return Call(
+            model=self._model_for(fields, kind), patience=patience, keep_alive_s=take_keep_alive(fields)
+        )
+
+    def _model_for(self, fields: Fields, kind: str) -> str:
         model = fields.pop("model", None)
         fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
         which = f"{kind} models here: {', '.join(fitting) or 'none'}"
@@ -116,3 +145,18 @@ class Api:
             what = "makes embeddings (/v1/embeddings)" if status.kind == "embed" else "generates text"
             raise InvalidRequest(f"model: {model} {what}; {which}", "model")
         return model
+
+
+def _wait_s(header: str | None) -> float | None:
+    """Seconds that a client is willing to wait for its model to load; None where it does not say."""
+    if header is None:
+        return None
+    try:
+        wait_s = float(header)
+    except ValueError:
+        wait_s = math.nan
+    if not 0 <= wait_s <= _LONGEST_WAIT_S:
+        raise InvalidRequest(
+            f"{WAIT_HEADER}: is no number of seconds between 0 and {_LONGEST_WAIT_S}", WAIT_HEADER
+        )
+    return wait_s

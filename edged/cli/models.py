@@ -10,6 +10,7 @@ import click
 import msgspec
 
 from edged.cli.pull import model_directory
+from edged.cli.table import aligned
 from edged.errors import EdgedError, ModelFileError
 from edged.store import catalog, receipt
 from edged.store.catalog import Entry
@@ -138,8 +139,7 @@ def _remarks(rows: Sequence[Row], folder: Path) -> Iterator[str]:
 
 
 def _table(rows: Sequence[Row]) -> str:
-    """Aligned columns, for people and for grep alike."""
-    lines = [("ID", "INSTALLED", "SIZE", "FORMAT", "MEMORY", "RECEIPT", "LICENSE")]
+    lines: list[tuple[str, ...]] = [("ID", "INSTALLED", "SIZE", "FORMAT", "MEMORY", "RECEIPT", "LICENSE")]
     lines += [
         (
             row.id,
@@ -152,11 +152,7 @@ def _table(rows: Sequence[Row]) -> str:
         )
         for row in rows
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return aligned(lines)
 
 
 def _megabytes(size_bytes: int) -> str:

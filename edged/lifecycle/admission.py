@@ -10,7 +10,7 @@ what is there.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -18,19 +18,19 @@ from edged.config.schema import Bytes, Memory
 from edged.errors import NoRoom
 from edged.hw.memory import held_bytes, memory_facts
 from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle.feed import Eviction, Notice
 from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause, UnloadCause
 from edged.policy.account import Account, budget_now, claim_of, measured_claim
-from edged.policy.demand import use_probability
+from edged.policy.demand import SOON_S, use_probability
 from edged.policy.evict import Candidate, victims
-from edged.policy.reload_time import reload_s
+from edged.policy.reload_time import reload_s, wanted_bytes
 from edged.policy.room import Scene, Wish, decide, why_refused, why_waiting
 from edged.policy.types import LoadPlan
 
 log = logging.getLogger(__name__)
 
 _JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")
-_HORIZON_S = 600.0  # how soon a model would have to be asked for to be worth keeping
 _LOOK_EVERY_S = 1.0  # at what other processes take
 
 
@@ -54,10 +54,15 @@ class Admission:
         memory: Memory,
         facts: Callable[[], MemoryFacts] = memory_facts,
         held: Callable[[Collection[int]], int] = held_bytes,
+        publish: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
-        """`facts` and `held` say what there is on this machine, and what processes hold of it."""
+        """`facts` and `held` say what there is on this machine, and what processes hold of it.
+
+        `publish` is called under the lock, and must not wait.
+        """
         self._facts = facts
         self._held = held
+        self._publish = publish
         self._changed = threading.Condition()
         self._memory = memory
         self._planned_bytes = 0  # the budget that the plans were made for
@@ -67,9 +72,7 @@ class Admission:
         self._leaving: set[str] = set()
         self._waiting: list[_Load] = []  # in the order in which they came
         self._closed_because: str | None = None
-        self.spare_pid: Callable[[], int | None] = lambda: (
-            None
-        )  # of one that gives way to loads
+        self.spare_pid: Callable[[], int | None] = lambda: None  # of one that gives way to loads
 
     def plan_for(self, memory: Memory, planned_bytes: int) -> None:
         """Go on by other settings, and plans that share `planned_bytes`."""
@@ -94,10 +97,35 @@ class Admission:
         with self._changed:
             self._changed.notify_all()
 
-    def relieve(self, lacking_bytes: int) -> tuple[str, ...]:
-        """Make models leave that hold so many bytes together, or all that may; returns them."""
+    def look(self) -> Account:
+        """Who has what, and what there is for them at this moment."""
         with self._changed:
-            candidates = self._candidates()
+            self._look(as_planned=False)
+            return self._account
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What is to be left to everything else."""
+        return int(self._memory.reserve)
+
+    def relieve(self, lacking_bytes: int, given_back: Mapping[str, int]) -> tuple[str, ...]:
+        """Make models leave that hold so many bytes together, or all that may; returns them.
+
+        `given_back`: what some do not hold of their claims at present. What those hold who leave already
+        counts.
+        """
+
+        def held_bytes(model: str) -> int:
+            return self._account.loaded[model].need_bytes - given_back.get(model, 0)
+
+        with self._changed:
+            candidates = [
+                msgspec.structs.replace(each, frees_bytes=held_bytes(each.model))
+                for each in self._candidates()
+            ]
+            lacking_bytes -= sum(
+                held_bytes(model) for model in self._leaving if model in self._account.loaded
+            )
             chosen = victims(candidates, lacking_bytes)
             models = chosen if chosen is not None else tuple(each.model for each in candidates)
             for model in models:
@@ -158,7 +186,7 @@ class Admission:
         if self._closed_because is not None and not load.residence.is_pinned:
             raise NoRoom(self._closed_because)
         wish = Wish(model=load.model, claim=load.claim, is_urgent=load.residence.is_urgent)
-        scene = self._scene(load)
+        scene = self._scene(load, wish)
         decision = decide(wish, scene)
         if decision.verdict == "admitted":
             self._account = self._account.begin(load.model, load.claim)
@@ -167,21 +195,22 @@ class Admission:
         if decision.verdict == "refused":
             raise NoRoom(why_refused(wish, scene, self._memory))
         for model in decision.leave:
-            self._make_leave(model, "evicted")
+            self._make_leave(model, "evicted", load.model)
             load.made_leave.append(model)
             log.info(
                 "%s: makes room for %s", *(model, load.model),
                 extra={"EVENT": "model_evicted", "MODEL": model},
             )  # fmt: skip
-        leaving = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
-        load.residence.wait_for_room(why_waiting(wish, leaving))
+        scene = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
+        load.residence.wait_for_room(why_waiting(wish, scene))
         return False
 
-    def _scene(self, load: _Load) -> Scene:
+    def _scene(self, load: _Load, wish: Wish) -> Scene:
         before = self._waiting[: self._waiting.index(load)]
+        may_stay = frozenset() if wish.is_urgent else frozenset(load.made_leave)  # when this is given up
         return Scene(
             account=self._account,
-            leaving=frozenset(self._leaving),
+            leaving=self._leaving - may_stay,
             pinned=[model for model, inside in self._inside.items() if inside.residence.is_pinned],
             candidates=self._candidates(),
             ahead_bytes=sum(other.claim.need_bytes for other in before),
@@ -191,20 +220,16 @@ class Admission:
         """The loaded models that may be made to leave."""
         now_s = time.time()
         return [
-            Candidate(
-                model=model,
-                frees_bytes=claim.need_bytes,
-                reload_s=reload_s(self._inside[model].plan, self._cache_bytes),
-                use_probability=use_probability(self._inside[model].residence.demand, now_s, _HORIZON_S),
-                busy=self._inside[model].residence.is_busy,
-            )
+            _candidate(self._inside[model], claim.need_bytes, self._cache_bytes, now_s)
             for model, claim in self._account.loaded.items()
             if model not in self._leaving and not self._inside[model].residence.is_pinned
         ]
 
-    def _make_leave(self, model: str, cause: UnloadCause) -> None:
+    def _make_leave(self, model: str, cause: UnloadCause, makes_room_for: str | None = None) -> None:
         self._leaving.add(model)
         self._inside[model].residence.leave(cause)
+        frees_bytes = self._account.loaded[model].need_bytes
+        self._publish(Eviction(model=model, makes_room_for=makes_room_for, frees_bytes=frees_bytes))
 
     def _let_stay(self, load: _Load) -> None:
         """Who still serves requests need not leave for a load that is over or has found room elsewhere."""
@@ -229,3 +254,16 @@ class Admission:
         unlimited = msgspec.structs.replace(self._memory, budget="auto")
         self._cache_bytes = max(0, budget_now(facts, unlimited, held_bytes) - budget_bytes)
         self._account = msgspec.structs.replace(self._account, budget_bytes=budget_bytes)
+
+
+def _candidate(inside: _Load, frees_bytes: int, cache_bytes: int, now_s: float) -> Candidate:
+    """What it would cost that a model leaves, if so many bytes of its file stay cached in any case."""
+    return Candidate(
+        model=inside.model,
+        frees_bytes=frees_bytes,
+        reload_s=reload_s(inside.plan, cache_bytes),
+        use_probability=use_probability(inside.residence.demand, now_s, SOON_S),
+        busy=inside.residence.is_busy,
+        pages_bytes=wanted_bytes(inside.plan),
+        warm_reload_s=inside.plan.predicted.started_s,
+    )

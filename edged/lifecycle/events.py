@@ -4,12 +4,15 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Callable
 from typing import NoReturn
 
 import msgspec
 
+from edged.config.units import format_bytes
 from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
+from edged.lifecycle.feed import Notice, notices
 from edged.lifecycle.process import Event
 from edged.lifecycle.requests import Answer, InFlight, error_of
 from edged.lifecycle.status import (
@@ -18,11 +21,13 @@ from edged.lifecycle.status import (
     LoadClock,
     ModelStatus,
     State,
+    least_remaining_s,
     remaining_s,
     why_ended,
     why_not_ready,
 )
 from edged.lifecycle.supervision import Observer
+from edged.lifecycle.use import Use
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -32,14 +37,18 @@ log = logging.getLogger(__name__)
 class Board:
     """One model's state, and the condition to hold while it is changed."""
 
-    def __init__(self, plan: LoadPlan) -> None:
+    def __init__(self, plan: LoadPlan, publish: Callable[[Notice], None] = lambda _notice: None) -> None:
+        self._publish = publish
         self.changed = threading.Condition()
         self.clock = LoadClock()
+        self.use = Use()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
         self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
+        self.n_coolings = 0  # how often a runner answered `Cool`, and what it gave back the last time
+        self.freed_bytes = 0
         self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
@@ -70,6 +79,7 @@ class Board:
         self.moved_s = None
         self.set(
             state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
+            cooled=None,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -93,26 +103,34 @@ class Board:
 
     def refuse(self, retry_after_s: float) -> NoReturn:
         """Raises Unavailable with why the model does not answer."""
-        raise Unavailable(why_not_ready(self.status), max(1.0, retry_after_s))
+        raise Unavailable(why_not_ready(self.now()), max(1.0, retry_after_s))
 
     def set(self, **changes: object) -> None:
-        """Change fields of the status."""
-        self.status = msgspec.structs.replace(self.status, **changes)
+        """Change fields of the status, and tell who follows."""
+        before, self.status = self.status, msgspec.structs.replace(self.status, **changes)
+        for notice in notices(before, self.status, self.clock.elapsed_s):
+            self._publish(notice)
 
     def now(self) -> ModelStatus:
         """What can be said now."""
         with self.changed:
-            left_s = remaining_s(self.status, self.clock.elapsed_s)
+            elapsed_s = self.clock.elapsed_s
             moved_s = self.moved_s if self.status.pid is not None else None
-            silent_s = 0.0 if moved_s is None else time.monotonic() - moved_s
-            return msgspec.structs.replace(self.status, remaining_s=left_s, silent_s=silent_s)
+            return msgspec.structs.replace(
+                self.status,
+                remaining_s=remaining_s(self.status, elapsed_s),
+                least_remaining_s=least_remaining_s(self.status, elapsed_s),
+                silent_s=0.0 if moved_s is None else time.monotonic() - moved_s,
+                tokens_per_s=self.use.tokens_per_s,
+                unused_s=self.use.unused_s,
+            )
 
 
 class Events:
     """Takes what the runner of one model says; called by its supervisor."""
 
     def __init__(self, plan: LoadPlan, board: Board, in_flight: InFlight, observer: Observer) -> None:
-        self._plan = plan
+        self.plan = plan
         self._board = board
         self._in_flight = in_flight
         self._observer = observer
@@ -121,13 +139,13 @@ class Events:
         """Take one event. Raises ProtocolError for what breaks the order of frames."""
         match event:
             case str():
-                log.info("%s: %s", self._plan.model, event, extra={"MODEL": self._plan.model})
+                log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
             case protocol.Progress():
                 self._progress(event)
             case protocol.Ready():
                 self._ready(event, cause)
             case protocol.Reads():
-                self._observer.reads(self._plan, event)
+                self._observer.reads(self.plan, event)
             case protocol.LoadFailed():
                 with self._board.changed:
                     if self._board.status.state == "ready":
@@ -147,6 +165,8 @@ class Events:
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)
+            case protocol.Cooled():
+                self._cooled(event)
             case protocol.Rejected():
                 self._answer(event.id, error_of(event), last=True)
 
@@ -158,9 +178,23 @@ class Events:
             first_answer_s = self._board.clock.first_answer_s
             with self._board.changed:
                 self._board.set(measured_first_answer_s=first_answer_s)
-        self._in_flight.answer(request, answer, last=last)
+        pace = self._in_flight.answer(request, answer, last=last)
+        if pace is not None:
+            with self._board.changed:
+                self._board.use.answered(*pace)
         if first_answer_s is not None:
-            self._observer.first_answer(self._plan, first_answer_s)
+            self._observer.first_answer(self.plan, first_answer_s)
+
+    def _cooled(self, event: protocol.Cooled) -> None:
+        with self._board.changed:
+            self._board.n_coolings += 1
+            self._board.freed_bytes = event.freed_bytes
+            if event.done and not self._in_flight:
+                self._board.set(cooled="context" if event.shrunk else "pages")
+            self._board.changed.notify_all()
+        if event.done:
+            fields = {"EVENT": "model_cooled", "MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
+            log.info("%s: gave back %s", self.plan.model, format_bytes(event.freed_bytes), extra=fields)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:
@@ -185,4 +219,4 @@ class Events:
                 n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
-        self._observer.ready(self._plan, cause, event, ready_s)
+        self._observer.ready(self.plan, cause, event, ready_s)

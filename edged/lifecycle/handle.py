@@ -41,11 +41,13 @@ class RunnerHandle:
         admission: Admission,
         means: Means,
     ) -> None:
-        self.plan = plan
+        self.plan = self._first_plan = plan
+        self._means = means
         self._supervision = supervision
         self._observer = observer
         self._admission = admission
-        self._board = board = Board(plan)
+        self._means = means
+        self._board = board = Board(plan, means.publish)
         self._changed = board.changed
         self._door = Door(board.changed, supervision.linger_s)
         self._wanted = False
@@ -53,7 +55,7 @@ class RunnerHandle:
         self._supervisor: threading.Thread | None = None
         self.residence = Residence(board, self._door, supervision, self._begin_unloading)
         self._in_flight = self.residence.in_flight
-        self._desk = Desk(board, self._door, self._in_flight)
+        self._desk = Desk(board, self._door, self._in_flight, self.ensure_ready)
         self._runs = Runs(self._desk, Events(plan, board, self._in_flight, observer), means)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -82,7 +84,7 @@ class RunnerHandle:
                 self._supervisor = supervisor
             if self._board.status.state in ("unloaded", "failed"):
                 self._board.load_failed = False
-                self._board.set(state="loading")
+                self._board.set(state="loading", cause=cause, phase="room", reason=None)
             self._changed.notify_all()
 
     def unload(self, cause: UnloadCause = "asked") -> None:
@@ -202,6 +204,17 @@ class RunnerHandle:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
         return self._desk.warmup(deadline)
 
+    def cool(self, deadline: float, *, shrink: bool = False) -> int:
+        """Have the runner give memory back until its next request; returns how many bytes.
+
+        0 while it has something to do. Raises Unavailable, Replaced or RunnerFailed when no runner does it.
+        """
+        return self._desk.cool(deadline, shrink=shrink)
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or not."""
+        self._runs.read_ahead(allowed=allowed)
+
     # ---- the supervisor thread ----
 
     def _supervise(self, cause: Cause) -> None:
@@ -220,6 +233,7 @@ class RunnerHandle:
             self._supervisor = None
             self._backoff.reset()
             self.residence.unloaded()
+            self._go_by(self._first_plan)
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
             if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
@@ -228,6 +242,7 @@ class RunnerHandle:
 
     def _attempt(self, cause: Cause) -> str:
         """One admission and one process; returns why it ended."""
+        self._means.wait()
         try:
             if not self._admission.enter(self.residence, self.plan, cause):
                 return ""
@@ -257,7 +272,17 @@ class RunnerHandle:
                 restarts=self._board.status.restarts + (not lacks_room), given_up=self._given_up(),
             )  # fmt: skip
             self._changed.notify_all()
-        self._observer.failed(self.plan, reason, self._board.failure)
+            failure = self._board.failure
+        self._observer.failed(self.plan, reason, failure)
+        smaller = self._means.smaller(self.plan) if failure == "memory" else None
+        with self._changed:
+            if smaller is not None and not self._board.unloading:
+                self._go_by(smaller)
+
+    def _go_by(self, plan: LoadPlan) -> None:
+        """Load by another plan from now on. Under the condition."""
+        self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
+        self._runs.go_by(self.plan)
 
     def _given_up(self) -> GivenUp | None:
         if self._board.lacks_room:

@@ -11,22 +11,25 @@ from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
 from edged.lifecycle.admission import Admission
+from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
-from edged.lifecycle.planner import Planned
+from edged.lifecycle.planner import Planned, next_smaller
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
-from edged.lifecycle.served import Served, places
+from edged.lifecycle.served import Served, adopted, places
 from edged.lifecycle.spares import Ahead, how_many_now
 from edged.lifecycle.standby import Standby
 from edged.lifecycle.status import Cause, ModelStatus, what_goes_on
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
+
+_COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
 
 
 class Pool:
@@ -41,7 +44,8 @@ class Pool:
         """
         self._now = Served(config=config)
         self._planner = planner
-        self.admission = Admission(config.memory)
+        self.feed = Feed()
+        self.admission = Admission(config.memory, publish=self.feed.publish)
         self._opening = Opening(observer, self.admission, self.statuses)
         self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
@@ -75,6 +79,11 @@ class Pool:
     def plans(self) -> tuple[LoadPlan, ...]:
         """The plans in force, in the order of the configuration."""
         return self._now.plans
+
+    @property
+    def handles(self) -> Mapping[str, RunnerHandle]:
+        """The ways to the models that have a plan."""
+        return self._now.handles
 
     @property
     def problems(self) -> dict[str, str]:
@@ -183,11 +192,19 @@ class Pool:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
         while True:
-            handle = self.ensure_ready(model, deadline - time.monotonic())
-            try:
-                return handle.warmup(deadline)
-            except Replaced:
-                continue
+            with self.asking(model):
+                handle = self.ensure_ready(model, deadline - time.monotonic())
+                try:
+                    return handle.warmup(deadline)
+                except Replaced:
+                    continue
+
+    def cool(self, model: str, *, shrink: bool = False) -> int:
+        """Have its runner give memory back until the next request; returns how many bytes.
+
+        Raises UnknownModel, and Unavailable where it is not loaded.
+        """
+        return self._now.handle(model).cool(time.monotonic() + _COOL_S, shrink=shrink)
 
     def apply(
         self,
@@ -230,6 +247,7 @@ class Pool:
         with self._swap:
             self.draining = True
             served, handover = self._now, self._handover
+        self.feed.close()
         self._standby.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
@@ -249,27 +267,25 @@ class Pool:
         config: Config,
         planned: Planned | None,
         going_on: Mapping[str, RunnerHandle],
-        wait_for_room: Callable[[], None] = lambda: None,
+        wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
-        plans = {plan.model: plan for plan in planned.plans} if planned else {}
         self._places = places(config.models, self._places)
-        handles, unplanned = {}, {}
-        for model in config.models:
-            plan = plans.get(model)
-            if model in going_on:
-                handles[model] = going_on[model]
-            elif plan is None or plan.strategy == "refused":
-                why = planned.problems.get(model) if planned else None
-                unplanned[model] = why or " ".join(plan.reasons if plan else ())
-            else:
-                supervision = self._supervision(config, model)
-                means = Means(check_file, partial(self._runner_ahead, plan, wait_for_room))
-                handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
-                handle.residence.when_at_rest = self._idle.look
-                handles[model] = handle
-        short = frozenset(model for model in unplanned if model in plans)
-        return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
+
+        def made(plan: LoadPlan) -> RunnerHandle:
+            means = Means(
+                check_file=check_file,
+                take_spare=partial(self._runner_ahead, plan),
+                wait=wait,
+                publish=self.feed.publish,
+                smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+            )
+            supervision = self._supervision(config, plan.model)
+            handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
+            handle.residence.when_at_rest = self._idle.look
+            return handle
+
+        return adopted(config, planned, going_on, made)
 
     def _plan_for(self, config: Config, planned: Planned) -> None:
         """Go on by the facts that the plans rest on."""
@@ -277,9 +293,8 @@ class Pool:
         budget = budget_of(planned.snapshot.memory, config.memory)
         self.admission.plan_for(config.memory, budget.total_bytes)
 
-    def _runner_ahead(self, plan: LoadPlan, wait_for_room: Callable[[], None]) -> RunnerProcess | None:
-        """A runner that was started before it was wanted, once there is room; None when there is none."""
-        wait_for_room()
+    def _runner_ahead(self, plan: LoadPlan) -> RunnerProcess | None:
+        """A runner that was started before it was wanted; None when there is none."""
         return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:

@@ -135,6 +135,10 @@ class RunnerProcess:
         finally:
             self._send_lock.release()
 
+    def computing(self) -> frozenset[int] | None:
+        """The requests of its last batch; None where it cannot say."""
+        return pulse.computing(self._pulse.fileno())
+
     def signs(self, *, loading: bool) -> Signs:
         """Its signs of life."""
         return signs_of(self.pid, self._pulse.fileno(), loading=loading)

@@ -8,6 +8,7 @@ import msgspec
 from edged.errors import ModelFileError, RunnerFailed
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
+from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.status import Cause
 from edged.lifecycle.supervision import Supervision, start_frame
@@ -19,14 +20,19 @@ log = logging.getLogger(__name__)
 
 
 class Means(msgspec.Struct, frozen=True):
-    """What comes before a process.
+    """What comes before a process, and who is told what becomes of it.
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
-    has been started already, if there is one.
+    has been started already, if there is one. `wait` returns when it may be seen whether there is room.
+    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory; None
+    where there is none. `publish` is called under a lock, and must not wait.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
+    wait: Callable[[], None] = lambda: None
+    publish: Callable[[Notice], None] = lambda _notice: None
+    smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
 
 
 class Runs:
@@ -38,12 +44,34 @@ class Runs:
         self._events = events
         self._means = means
         self._vigil: Vigil | None = None
+        self._reads_ahead = True
 
     @property
     def is_watched(self) -> bool:
         """Whether a runner that there is is looked after."""
         vigil = self._vigil
         return vigil is None or vigil.is_kept
+
+    def go_by(self, plan: LoadPlan) -> None:
+        """Show what the next run's plan says. Under the condition."""
+        self._events.plan = plan
+        self._board.set(
+            strategy=plan.strategy,
+            predicted_ready_s=plan.predicted.ready_s,
+            predicted_first_answer_s=plan.predicted.first_answer_s,
+        )
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or have pages come as they are touched."""
+        if self._reads_ahead == allowed:
+            return
+        self._reads_ahead = allowed
+        with self._board.changed:
+            process = self._desk.process if self._board.is_ready else None
+            if allowed and self._board.status.cooled == "pages":  # it reads them again
+                self._board.set(cooled=None)
+        if process is not None:
+            self._desk.tell(process, protocol.ReadAhead(allowed))
 
     def once(self, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause) -> str:
         """Load and serve by `plan`; returns why it ended. `limits` are asked for when they are needed."""
@@ -85,7 +113,9 @@ class Runs:
             if self._board.unloading:  # it came before the process: nobody else will stop it
                 return
             supervision = limits()
-            process.send(start_frame(plan, supervision))  # before what `RunnerHandle.supervise` sends
+            process.send(
+                start_frame(plan, supervision, reads_ahead=self._reads_ahead)
+            )  # before what `RunnerHandle.supervise` sends
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})
         self._vigil = vigil = Vigil(
@@ -102,7 +132,9 @@ class Runs:
             said = reason or self._board.status.reason
             if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
                 self._board.set(state="failed", reason=said or "its runner ended")
+        begun: frozenset[int] | None = frozenset()
         if process is not None:
+            begun = process.computing()
             if reason is not None:
                 process.kill()
             exit_code = process.close()
@@ -111,8 +143,11 @@ class Runs:
                 self._board.set(
                     last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
                 )
-        what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
-        self._desk.in_flight.abandon(f"{self._board.status.model}: {what_now}")
+        model, in_flight = self._board.status.model, self._desk.in_flight
+        if ended_while == "unloading":
+            in_flight.abandon(f"{model}: was unloaded", None)
+        else:
+            in_flight.abandon(f"{model}: {said}; the model is being restarted", begun)
         return said or ""
 
 

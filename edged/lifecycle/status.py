@@ -1,5 +1,6 @@
 """What the daemon can say about one model at a moment. For showing only: to act, ask `Pool.ensure_ready`."""
 
+import math
 import signal
 import time
 from collections.abc import Iterable
@@ -11,7 +12,15 @@ State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
 GivenUp = Literal["file", "memory", "crashes"]
+Cooled = Literal["pages", "context"]
 Failure = Literal["file", "crash", "hung", "memory", "room"]
+
+# A rate is believed when it was measured for so long and over so much of the file; reading has a share of its
+# own in what was measured before it began, and the rest of the file may lie in the page cache.
+_SURE_AFTER_S = 1.0
+_SURE_SHARE = 0.02
+_SURE_BYTES = 16 << 20
+_SURE_RATIO = 0.7
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +48,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     n_ctx: int | None = None
     n_embd: int | None = None
     restarts: int = 0
+    cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0
     queued_requests: int = 0
     drafted_tokens: int = 0  # computed ahead of their turn since the load, and how many of them were right
@@ -48,6 +58,9 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     predicted_first_answer_s: float | None = None
     measured_first_answer_s: float | None = None
     remaining_s: float | None = None  # predicted time until it answers, while loading
+    least_remaining_s: float | None = None  # it takes at least so long; None while nothing is sure
+    tokens_per_s: float | None = None  # of its last answers, as their clients saw it
+    unused_s: float | None = None  # since somebody last asked it or was answered
 
 
 class LoadClock:
@@ -84,24 +97,72 @@ class LoadClock:
 
 
 def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
-    """Predicted seconds until a loading model answers: by its measured progress, else by its plan."""
+    """Predicted seconds until a loading model answers: by its plan, or by its measured progress.
+
+    By progress where it answers only when everything is read, and where the plan has been wrong.
+    """
     if status.state != "loading":
         return None
-    if status.bytes_done and not status.prefetch_done:
-        return (status.bytes_total - status.bytes_done) * elapsed_s / status.bytes_done
-    return None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
+    if status.phase == "room":  # its load has not begun
+        return status.predicted_ready_s
+    planned_s = None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
+    if not status.bytes_done or status.prefetch_done or (planned_s and not _reads_first(status)):
+        return planned_s
+    return _reading_s(status, elapsed_s)
+
+
+def least_remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
+    """Seconds that a loading model takes at the very least; None while that is not sure.
+
+    It is where everything is read before the model answers, and this load has measured how fast that goes:
+    what a plan has predicted may rest on another state of the page cache.
+    """
+    if status.state != "loading" or status.phase == "room" or status.prefetch_done:
+        return None
+    enough_bytes = min(_SURE_SHARE * status.bytes_total, _SURE_BYTES)
+    if not _reads_first(status) or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
+        return None
+    return _SURE_RATIO * _reading_s(status, elapsed_s)
+
+
+def _reads_first(status: ModelStatus) -> bool:
+    return status.strategy in ("warm", "locked")
+
+
+def _reading_s(status: ModelStatus, elapsed_s: float) -> float:
+    return (status.bytes_total - status.bytes_done) * elapsed_s / status.bytes_done
 
 
 def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
-    if status.phase == "room":
-        return f"model {status.model} waits for room in memory: {status.reason}"
+    return f"model {_situation(status)}"
+
+
+def how_far(status: ModelStatus) -> str:
+    """A line for who waits: `smollm2 is loading, 42 % read, about 3 s left`."""
+    failed = status.state == "failed"  # and it is tried again
+    text = f"{status.model} failed: {status.reason}" if failed else _situation(status)
+    return " ".join(text.split())
+
+
+def progress(status: ModelStatus) -> list[str]:
+    """What is known of how far a load is."""
+    parts = []
+    if status.bytes_total and not status.prefetch_done and status.phase != "room":
+        parts.append(f"{100 * status.bytes_done / status.bytes_total:.0f} % read")
+    if status.remaining_s:
+        parts.append(f"about {math.ceil(status.remaining_s)} s left")
+    return parts
+
+
+def _situation(status: ModelStatus) -> str:
+    if status.phase == "room" and status.reason:
+        return f"{status.model} waits for room in memory: {status.reason}"
     if status.state == "ready" and status.leaving:
-        return f"model {status.model} is being unloaded ({status.leaving}) once its requests are answered"
-    share = f", {status.bytes_done / status.bytes_total:.0%} read" if status.bytes_total else ""
-    return f"model {status.model} is {status.state}{share}"
+        return f"{status.model} is being unloaded ({status.leaving}) once its requests are answered"
+    return ", ".join([f"{status.model} is {status.state}", *progress(status)])
 
 
 def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:

@@ -155,9 +155,10 @@ class Observer(Protocol):
         """A model's memory is free."""
 
 
-def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
-    """What to load and how."""
-    warm = plan.strategy in ("warm", "locked")
+def start_frame(plan: LoadPlan, supervision: Supervision, *, reads_ahead: bool = True) -> protocol.Start:
+    """What to load and how; without `reads_ahead` pages come as they are touched, but for pinned ones."""
+    reads_ahead = reads_ahead or bool(plan.mlock_bytes) or plan.repack
+    warm = plan.strategy in ("warm", "locked") and reads_ahead
     return protocol.Start(
         path=plan.path,
         kind=plan.kind,
@@ -172,7 +173,7 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         type_v=plan.type_v,
         n_threads=plan.n_threads,
         adapt_threads=plan.adapt_threads,
-        prefetch=_ranges(plan.prefetch),
+        prefetch=_ranges(plan.prefetch) if reads_ahead else (),
         random_access=_ranges(plan.random_access),
         replaced=_ranges(plan.replaced),
         mlock_bytes=plan.mlock_bytes,

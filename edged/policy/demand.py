@@ -11,6 +11,9 @@ import math
 
 import msgspec
 
+# What counts as soon when somebody has to leave: long enough for the next message of a chat, short enough to
+# tell models apart that are asked in turn, all of which are sure to be asked within ten minutes.
+SOON_S = 60.0
 _BINS_PER_OCTAVE = 2
 _N_BINS = 2 + _BINS_PER_OCTAVE * 20  # the first ends at a second, the last but one at 12 days
 # What was long ago counts less: habits change.

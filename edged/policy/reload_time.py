@@ -3,6 +3,11 @@
 from edged.policy.types import LoadPlan
 
 
+def wanted_bytes(plan: LoadPlan) -> int:
+    """What a load reads of the file: all that is used, where nothing is read ahead."""
+    return sum(piece.length for piece in plan.prefetch) or plan.predicted.file_bytes
+
+
 def reload_s(plan: LoadPlan, cached_bytes: int = 0) -> float:
     """Predicted seconds from a request to its answer, with so much of the file still in the page cache.
 
@@ -10,7 +15,6 @@ def reload_s(plan: LoadPlan, cached_bytes: int = 0) -> float:
     reading is left out.
     """
     predicted = plan.predicted
-    wanted_bytes = sum(piece.length for piece in plan.prefetch) or predicted.file_bytes
-    uncached_bytes = max(0, wanted_bytes - cached_bytes)
+    uncached_bytes = max(0, wanted_bytes(plan) - cached_bytes)
     rate = predicted.read_bytes_per_s
     return max(predicted.started_s, uncached_bytes / rate if rate else 0.0)

@@ -101,7 +101,7 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     strategy: Strategy
     load_at_start: bool
     paged: bool = False  # its file need not stay in memory, but for what is locked of it
-    alone: bool = False  # it fits only while no other model is loaded
+    makes_room: bool = False  # it does not fit beside those that are loaded at start: some leave for it
     repack: bool
     n_ctx: int
     n_seq_max: int

@@ -6,6 +6,8 @@ because waitress stamps with the wall clock, which jumps by years when a board w
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from waitress.channel import HTTPChannel
@@ -56,6 +58,40 @@ class Task(WSGITask):
             self.request.headers["CONNECTION"] = "close"  # as if the client had asked for it
         return bytes(super().build_response_header())
 
+    def write(self, data: bytes) -> None:
+        """Write a piece of the body. The header and the first one are sent as one: the client wakes once."""
+        if self.wrote_header:
+            super().write(data)
+            return
+        with self.channel.held_back():
+            super().write(data)
+
+
+class _Loop:
+    """The server as one connection sees it, whose loop is only woken when there is something for it to do.
+
+    Waitress wakes it after every answer; each time costs as much as Python spends on an embedding's JSON.
+    """
+
+    def __init__(self, server: Any, channel: "Channel") -> None:
+        self._server = server
+        self._channel = channel
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._server, name)
+
+    def pull_trigger(self) -> None:
+        """Wake the loop: output is left, requests wait, or the connection is to be closed."""
+        channel = self._channel
+        if (
+            channel.total_outbufs_len
+            or channel.requests
+            or channel.will_close
+            or channel.close_when_flushed
+            or not channel.connected
+        ):
+            self._server.pull_trigger()
+
 
 class Channel(HTTPChannel):
     """A connection that knows which phase it is in and since when."""
@@ -65,7 +101,8 @@ class Channel(HTTPChannel):
     linger = False  # send what is written, then read and drop what the client still sends, then close
 
     def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002
-        super().__init__(server, sock, addr, adj, map=map)
+        super().__init__(_Loop(server, self), sock, addr, adj, map=map)
+        self._held_back: list[bytes] | None = None
         self._n_served = 0
         self._lingering = False
         self._seen = self._key()
@@ -110,6 +147,23 @@ class Channel(HTTPChannel):
         """Serve one request."""
         super().service()
         self._n_served += 1
+
+    @contextmanager
+    def held_back(self) -> Iterator[None]:
+        """What is written meanwhile is sent at the end, in one piece. For the thread of the request."""
+        pieces = self._held_back = []
+        try:
+            yield
+        finally:
+            self._held_back = None
+        self.write_soon(b"".join(pieces))
+
+    def write_soon(self, data: Any) -> int:
+        """Send, or have sent; returns the bytes taken."""
+        if self._held_back is not None and isinstance(data, bytes):
+            self._held_back.append(data)
+            return len(data)
+        return int(super().write_soon(data))
 
     def readable(self) -> bool:
         """Whether to poll for input."""

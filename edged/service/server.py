@@ -22,7 +22,8 @@ from edged.service.liveness import Frontdoor, Wsgi
 
 log = logging.getLogger(__name__)
 
-RESERVE_THREADS = 4  # for /livez, /readyz and /metrics while every working request holds a thread
+# For /livez, /readyz and /metrics while every working request holds a thread, and for all who follow events.
+RESERVE_THREADS = 4 + 8
 _RESERVE_FILES = 256  # model files, runners' sockets, /proc, logs
 _MAX_HEADER_BYTES = 32 << 10
 _LINGER_S = 5.0

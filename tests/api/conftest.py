@@ -139,11 +139,14 @@ def start(
     problems: dict[str, str] | None = None,
     **settings: Json,
 ) -> Running:
-    """Serve fake models; `settings` are sections of the configuration."""
+    """Serve fake models; `settings` are sections of the configuration, and `plan` what is planned of each."""
     config = _config(models | dict.fromkeys(problems or {}, "missing.gguf"), preload, settings)
     snapshot = HardwareSnapshot(memory=MemoryFacts(total_bytes=1 << 30), cpu=CpuFacts(usable_cores=2))
     plans = tuple(
-        fake_plan(model, path, at_start=config.models[model].preload) for model, path in models.items()
+        msgspec.structs.replace(
+            fake_plan(model, path, at_start=config.models[model].preload), **settings.get("plan", {})
+        )
+        for model, path in models.items()
     )
     planned = Planned(snapshot=snapshot, plans=plans, problems=problems or {})
     pool = Pool(config, lambda _ahead: planned, _Silent())

@@ -38,7 +38,7 @@ def _last_use_s(demand: Demand, _now_s: float, _horizon_s: float) -> float:
 
 if __name__ == "__main__":
     n_most = int(sys.argv.pop(1))
-    room.victims = least_recent  # type: ignore[assignment]  # its parameter has another name
-    admission.use_probability = _last_use_s  # type: ignore[attr-defined]
+    room.victims = least_recent  # type: ignore[assignment, attr-defined]  # its parameter has another name
+    admission.use_probability = _last_use_s  # type: ignore[assignment, attr-defined]
     admission.decide = lambda wish, scene: decide(n_most, wish, scene)  # type: ignore[attr-defined]
     main()

@@ -25,5 +25,5 @@ def _planner(config: Config, *_record: Any) -> Callable[[Ahead | None], Planned]
 
 
 if __name__ == "__main__":
-    daemon.planner = _planner  # type: ignore[attr-defined]
+    daemon.planner = _planner  # type: ignore[assignment, attr-defined]
     main()

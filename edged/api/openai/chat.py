@@ -75,7 +75,7 @@ def routes(api: Api) -> Blueprint:
     def chat() -> Response:
         patience = api.patience()
         fields = read_fields(request)
-        model = api.model_for(fields, "generate")
+        call = api.call_for(fields, "generate", patience)
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_chat_format(fields, take_sampling(fields))
         n, top_logprobs = take_chat_answers(fields)
@@ -93,7 +93,7 @@ def routes(api: Api) -> Blueprint:
             n=n,
             top_logprobs=top_logprobs,
         )
-        return Run(api, model, _STYLE, patience).answer(generate, stream)
+        return Run(api, call, _STYLE).answer(generate, stream)
 
     return blueprint
 

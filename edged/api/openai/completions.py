@@ -42,7 +42,7 @@ def routes(api: Api) -> Blueprint:
     def completions() -> Response:
         patience = api.patience()
         fields = read_fields(request)
-        model = api.model_for(fields, "generate")
+        call = api.call_for(fields, "generate", patience)
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_text_format(fields, take_sampling(fields))
         n, top_logprobs = take_text_answers(fields)
@@ -61,7 +61,7 @@ def routes(api: Api) -> Blueprint:
             n=n,
             top_logprobs=top_logprobs,
         )
-        return Run(api, model, _STYLE, patience).answer(generate, stream)
+        return Run(api, call, _STYLE).answer(generate, stream)
 
     return blueprint
 

@@ -9,7 +9,7 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.openai.inputs import parse_input
-from edged.api.ready import ask
+from edged.api.ready import Asking
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
@@ -36,7 +36,7 @@ def routes(api: Api) -> Blueprint:
     def embeddings() -> Response:
         patience = api.patience()
         fields = read_fields(request)
-        model = api.model_for(fields, "embed")
+        call = api.call_for(fields, "embed", patience)
         drop_harmless(fields, _IGNORED, {})
         wanted = convert(fields, EmbeddingFields)
         texts, token_lists = parse_input(wanted.input)
@@ -46,9 +46,9 @@ def routes(api: Api) -> Blueprint:
             _check_dimensions(wanted.dimensions, handle.status().n_embd)
             return handle.embed(embed, patience.deadline, patience.check)
 
-        frame = ask(api, model, patience, submit)
-        api.metrics.tokens(model, prompt=sum(frame.n_tokens))
-        body = render(model, frame, as_base64=wanted.encoding_format == "base64")
+        frame = Asking(api, call, submit).wait()
+        api.metrics.tokens(call.model, prompt=sum(frame.n_tokens))
+        body = render(call.model, frame, as_base64=wanted.encoding_format == "base64")
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
     return blueprint

@@ -1,10 +1,12 @@
 """One generation from admission to the last byte, for chat and text completions alike."""
 
 import logging
+import math
 import secrets
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,8 +14,8 @@ from flask import Response
 
 from edged.api.body import Fields, convert
 from edged.api.errors import ClientGone, body_of
-from edged.api.ready import ask
-from edged.api.work import POLL_S, Api, Patience
+from edged.api.ready import Asking
+from edged.api.work import POLL_S, Api, Call
 from edged.errors import EdgedError, RunnerFailed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.requests import Generation
@@ -22,6 +24,8 @@ from edged.runner import protocol
 log = logging.getLogger(__name__)
 
 _HEARTBEAT_S = 15.0  # below the 30 to 60 s after which proxies give up on a silent stream
+_GRACE_S = 1.0  # in which a load that fails can still be told by the status of the answer
+_TELL_EVERY_S = 2.0  # how far the load is
 
 Choice = dict[str, Any]
 
@@ -55,50 +59,84 @@ class Style(msgspec.Struct, frozen=True, kw_only=True):
 class Run:
     """A generation that slots work on. They are freed when the response is closed, however it ends."""
 
-    def __init__(self, api: Api, model: str, style: Style, patience: Patience) -> None:
+    def __init__(self, api: Api, call: Call, style: Style) -> None:
         self._api = api
-        self._model = model
+        self._call = call
         self._style = style
-        self._patience = patience
+        self._patience = call.patience
+        self._generation: Generation | None = None
         self._head = {
             "id": style.id_prefix + secrets.token_hex(12),
             "created": int(time.time()),
-            "model": model,
+            "model": call.model,
         }
         self._n_generated: Counter[int] = Counter()  # tokens of each answer
         self._n_sent: Counter[int] = Counter()  # characters of each answer
         self._first_at_s: float | None = None
 
     def answer(self, request: protocol.Generate, stream: StreamFields) -> Response:
-        """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte."""
+        """Wait for the model and for a slot, then answer. Raises EdgedError before the first byte.
+
+        A stream whose model takes long to load begins before that, and then tells within what goes wrong.
+        """
 
         def submit(handle: RunnerHandle) -> Generation:
             left_s = max(0.0, self._patience.deadline - time.monotonic())
-            whole = not stream.stream
-            return handle.generate(msgspec.structs.replace(request, timeout_s=left_s, whole=whole))
+            wanted = msgspec.structs.replace(request, timeout_s=left_s, whole=not stream.stream)
+            self._generation = handle.generate(wanted)
+            return self._generation
 
-        generation = ask(self._api, self._model, self._patience, submit)
+        asking = Asking(self._api, self._call, submit)
         try:
-            self._wait_admitted(generation)
             if not stream.stream:
-                return self._whole(generation, request)
+                return self._whole(self._admitted(asking.wait()), request)
+            begins_at_s = time.monotonic() + _GRACE_S
+            while asking.poll() is None and time.monotonic() < begins_at_s:
+                continue
+            if self._generation is not None:
+                self._admitted(self._generation)
         except BaseException:
-            generation.cancel()
+            self._end(asking)
             raise
         options = stream.stream_options or StreamOptions()
         response = Response(
-            self._events(generation, request, include_usage=bool(options.include_usage)),
+            self._events(asking, request, include_usage=bool(options.include_usage)),
             content_type="text/event-stream; charset=utf-8",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
-        response.call_on_close(generation.cancel)  # also if the iterator is never begun
+        response.call_on_close(partial(self._end, asking))  # also if the iterator is never begun
         return response
 
-    def _wait_admitted(self, generation: Generation) -> None:
-        while generation.n_prompt_tokens is None:
+    def _end(self, asking: Asking[Generation]) -> None:
+        asking.close()
+        if self._generation is not None:
+            self._generation.cancel()
+
+    def _admitted(self, generation: Generation) -> Generation:
+        """The same, when a slot works on it."""
+        while not self._is_admitted(generation):
+            continue
+        return generation
+
+    def _is_admitted(self, generation: Generation) -> bool:
+        """Whether a slot works on it, after a moment in which that may have begun."""
+        if generation.n_prompt_tokens is None:
             if generation.poll(POLL_S) is not None:
                 raise RunnerFailed("the runner answered before it admitted the request")
             self._patience.check()
+        return generation.n_prompt_tokens is not None
+
+    def _arrival(self, asking: Asking[Generation]) -> Generator[bytes, None, Generation]:
+        """The generation that a slot works on; until then comments, which clients skip, for the patient."""
+        told_at_s = -math.inf
+        while True:
+            generation = self._generation or asking.poll()
+            if generation is not None and self._is_admitted(generation):
+                return generation
+            if time.monotonic() - told_at_s >= _TELL_EVERY_S:
+                told_at_s = time.monotonic()
+                how_far = asking.how_far() if generation is None else "waiting for a free slot"
+                yield f": {how_far}\n\n".encode()
 
     def _tokens(self, generation: Generation) -> Iterator[protocol.TokenEvent | None]:
         """The tokens of all answers to the last; None now and then while there are none."""
@@ -116,7 +154,7 @@ class Run:
         try:
             pieces = [event for event in self._tokens(generation) if event is not None]
         finally:
-            self._count(generation)
+            self._count()
         answers: list[list[protocol.TokenEvent]] = [[] for _ in range(request.n)]
         for event in pieces:
             answers[event.index].append(event)
@@ -137,14 +175,15 @@ class Run:
         }
 
     def _events(
-        self, generation: Generation, request: protocol.Generate, *, include_usage: bool
+        self, asking: Asking[Generation], request: protocol.Generate, *, include_usage: bool
     ) -> Iterator[bytes]:
         """Server-sent events. What goes wrong from here on can only be told inside the stream."""
         head = self._head | {"object": self._style.chunk_object}
         if include_usage:
             head["usage"] = None
-        sent_at_s = time.monotonic()
         try:
+            generation = yield from self._arrival(asking)
+            sent_at_s = time.monotonic()
             if self._style.opening is not None:
                 for index in range(request.n):
                     yield _event(head | {"choices": [_choice(index, self._style.opening)]})
@@ -163,7 +202,7 @@ class Run:
         except EdgedError as error:
             yield b"data: " + body_of(error) + b"\n\n"
         finally:
-            self._count(generation)
+            self._count()
 
     def _chunks(self, head: Fields, event: protocol.TokenEvent) -> Iterator[bytes]:
         """The text, and the end in a chunk of its own, as OpenAI sends them."""
@@ -186,12 +225,14 @@ class Run:
             "prompt_tokens_details": {"cached_tokens": generation.n_cached_tokens or 0},
         }
 
-    def _count(self, generation: Generation) -> None:
-        metrics = self._api.metrics
+    def _count(self) -> None:
+        metrics, generation = self._api.metrics, self._generation
         if self._first_at_s is not None:
-            metrics.first_token(self._model, self._first_at_s)
+            metrics.first_token(self._call.model, self._first_at_s)
+        if generation is None:
+            return
         metrics.tokens(
-            self._model,
+            self._call.model,
             prompt=generation.n_prompt_tokens or 0,
             cached=generation.n_cached_tokens or 0,
             generated=self._n_generated.total(),

@@ -46,6 +46,7 @@ class Scripted:
         self.sent: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
         self.kills = 0
         self.hangs = False
+        self.at_work: frozenset[int] = frozenset()
         self._n_beats = 0
         self.before_reaping: Callable[[], None] = lambda: None
 
@@ -58,6 +59,9 @@ class Scripted:
 
     def send(self, frame: protocol.ToRunner) -> None:
         self.sent.put(frame)
+
+    def computing(self) -> frozenset[int]:
+        return self.at_work
 
     def ping(self) -> None:
         self.sent.put(protocol.Ping())

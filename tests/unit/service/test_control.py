@@ -79,7 +79,10 @@ def test_what_a_killed_daemon_left_is_replaced_and_a_living_ones_is_not(
         assert ask("who", environ).said == "first"
 
 
-def test_nobody_to_ask_is_an_error_that_names_the_places(tmp_path: Path) -> None:
+def test_nobody_to_ask_is_an_error_that_names_the_places(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(control, "SYSTEM_FOLDER", tmp_path / "system")  # an edged may run on this machine
     with pytest.raises(EdgedError, match=str(tmp_path / "control.sock")):
         ask("reload", {"RUNTIME_DIRECTORY": str(tmp_path)})
 

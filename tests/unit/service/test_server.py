@@ -12,8 +12,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from waitress.server import TcpWSGIServer
 
 from edged.service.bind import bind
+from edged.service.channel import Channel
 from edged.service.server import RESERVE_THREADS, Limits, Server
 
 LIMITS = Limits(
@@ -169,6 +171,43 @@ def test_a_client_that_leaves_is_noticed_while_its_request_runs(start: Start) ->
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert started.wait(PATIENCE_S)
     assert noticed.get(timeout=PATIENCE_S)
+
+
+def test_an_answer_is_sent_in_one_piece_and_the_loop_sleeps_on(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[bytes] = []
+    woken: list[object] = []
+    real_send, real_wake = Channel.send, TcpWSGIServer.pull_trigger
+
+    def send(channel: Channel, piece: bytes, do_close: bool = True) -> int:
+        sent.append(piece)
+        return int(real_send(channel, piece, do_close))
+
+    def wake(server: TcpWSGIServer) -> None:
+        woken.append(server)
+        real_wake(server)
+
+    monkeypatch.setattr(Channel, "send", send)
+    monkeypatch.setattr(TcpWSGIServer, "pull_trigger", wake)
+    server = start(echo)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE_S)
+    try:
+        for body in (b"one", b"two"):
+            connection.request("POST", "/", body)
+            assert connection.getresponse().read() == body
+    finally:
+        connection.close()
+    assert [piece.startswith(b"HTTP/1.1 200") for piece in sent] == [True, True]
+    assert [piece[-3:] for piece in sent] == [b"one", b"two"]
+    assert woken == []
+
+
+def test_requests_sent_in_one_go_are_all_answered(start: Start) -> None:
+    one = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\n"
+    last = one.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    answers = exchange(start(echo), one + b"1" + one + b"2" + one + b"3" + last + b"4")
+    assert [answer[-1:] for answer in answers.split(b"HTTP/1.1 200 OK")[1:]] == [b"1", b"2", b"3", b"4"]
 
 
 def test_a_header_that_trickles_in_is_cut_off(start: Start) -> None:

@@ -1,0 +1,148 @@
+"""HTTP to the edged that runs on this machine, for the verbs that ask it something."""
+
+import http.client
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import click
+import msgspec
+
+from edged.config.load import load
+from edged.config.schema import Config
+from edged.errors import EdgedError
+from edged.service.control import ask
+
+_CONNECT_S = 5.0
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+_URL_VARIABLE, _KEY_VARIABLE = "EDGED_URL", "EDGED_API_KEY"
+
+
+def options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options of a verb that calls edged: `config_file` and `url`, for `connect`."""
+    for option in (
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(path_type=Path),
+            help="The configuration file that edged runs by: its address and key are used.",
+        ),
+        click.option(
+            "--url", envvar=_URL_VARIABLE, help=f"Where edged listens instead; the key is ${_KEY_VARIABLE}."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def connect(config_file: Path | None, url: str | None) -> "Client":
+    """A client for the edged that is meant. Raises ConfigError, or EdgedError when it cannot be found.
+
+    That of the service says itself where it listens, since systemd may hold another port than the file says.
+    """
+    given_key = os.environ.get(_KEY_VARIABLE)
+    if url is not None:
+        return Client(url, given_key)
+    config = load(config_file)
+    is_named = config_file is not None or "EDGED_CONFIG" in os.environ
+    address = _configured(config) if is_named and config.server.port else _said(config)
+    return Client(address, given_key or next(iter(config.access.api_keys), None))
+
+
+class Client:
+    """One edged. Each call has a connection of its own."""
+
+    def __init__(self, url: str, key: str | None = None) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise EdgedError(f"{url}: expected an address such as http://127.0.0.1:8080")
+        self._host = _ANYWHERE.get(parts.hostname, parts.hostname)
+        self._port = parts.port or 80
+        self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+
+    def get(self, path: str) -> Any:
+        """The JSON at a path. Raises EdgedError with what edged says is wrong."""
+        return self._call("GET", path)
+
+    def post(self, path: str) -> Any:
+        """POST without a body, however long the answer takes. Raises as `get` does."""
+        return self._call("POST", path)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """What happens, until edged ends. Raises as `get` does."""
+        response = self._open("GET", "/edged/v1/events")
+        try:
+            for line in response:
+                if line.startswith(b"data: "):
+                    yield msgspec.json.decode(line[6:], type=dict[str, Any])
+        except (OSError, http.client.HTTPException) as error:
+            raise EdgedError(f"edged at {self._where} has broken off: {error}") from error
+        finally:
+            response.close()
+
+    @property
+    def _where(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        return f"http://{host}:{self._port}"
+
+    def _call(self, method: str, path: str) -> Any:
+        response = self._open(method, path)
+        with response:
+            return _json(response)
+
+    def _open(self, method: str, path: str) -> http.client.HTTPResponse:
+        """A response whose status says that all is well."""
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=_CONNECT_S)
+        try:
+            connection.connect()
+            connection.sock.settimeout(None)
+            connection.request(method, path, headers={**self._headers, "Connection": "close"})
+            response = connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise EdgedError(
+                f"no edged answers at {self._where} ({error}); is it running? --url names another address"
+            ) from error
+        if response.status < 400:
+            return response
+        with response:
+            raise EdgedError(_problem(response))
+
+
+def model_path(model: str, verb: str | None = None) -> str:
+    """The path of a model, or of what is to be done to it."""
+    return "/".join(filter(None, ["/edged/v1/models", quote(model, safe=""), verb]))
+
+
+def _json(response: http.client.HTTPResponse) -> Any:
+    try:
+        return msgspec.json.decode(response.read())
+    except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+        raise EdgedError(f"what answers is no edged: {error}") from error
+
+
+def _problem(response: http.client.HTTPResponse) -> str:
+    """What an error answer says."""
+    said = _json(response)
+    message = said.get("error", {}).get("message") if isinstance(said, dict) else None
+    if response.status == 401:
+        return f"{message}; ${_KEY_VARIABLE} names one, and so does the configuration, which root may read"
+    return str(message or f"edged answered {response.status}")
+
+
+def _configured(config: Config) -> str:
+    host = config.server.host
+    return f"http://[{host}]:{config.server.port}" if ":" in host else f"http://{host}:{config.server.port}"
+
+
+def _said(config: Config) -> str:
+    """The address that a running edged gives, else the configured one. Raises EdgedError without either."""
+    try:
+        answer = ask("url")
+    except EdgedError:
+        if not config.server.port:
+            raise
+        return _configured(config)
+    return _configured(config) if answer.failed else answer.said

@@ -1,0 +1,182 @@
+"""`edged ps`: what each model is doing, what it holds, and why it is where it is."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from edged.cli.client import Client, connect, options
+from edged.cli.moments import moments
+from edged.cli.table import aligned
+from edged.config.units import format_bytes, format_seconds
+from edged.errors import EdgedError
+from edged.lifecycle.holding import Holding
+from edged.lifecycle.status import Cause, ModelStatus, UnloadCause, progress
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_HEADINGS = (
+    *("MODEL", "STATE", "STRATEGY", "ANON", "HOT", "COLD", "CACHED"),
+    *("TOKENS/S", "BUSY", "QUEUED", "LAST USE", "WHY"),
+)
+_LOADED_BECAUSE: dict[Cause, str] = {
+    "boot": "loaded at start",
+    "demand": "asked for",
+    "evicted": "asked for again after it was evicted",
+    "crash": "restarted after a crash",
+    "hung": "restarted because it hung",
+    "reload": "loaded by a reload",
+}
+_UNLOADED_BECAUSE: dict[UnloadCause, str] = {
+    "asked": "unloaded on request",
+    "idle": "nobody asked for it any more",
+    "evicted": "made room for another model",
+    "pressure": "memory was short",
+    "reload": "the configuration has changed",
+    "closing": "edged is shutting down",
+}
+
+
+class Listed(ModelStatus, frozen=True, kw_only=True):
+    """A model as /edged/v1/models?memory=true tells of it."""
+
+    memory: Holding | None = None
+
+
+@click.command("ps", short_help="Show what each model is doing and what it holds.")
+@options
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--watch", is_flag=True, help="Follow what happens until Ctrl-C.")
+def command(config_file: Path | None, url: str | None, as_json: bool, watch: bool) -> None:
+    """Show the models of the running edged.
+
+    ANON is the memory of the model's own process. Of its file, HOT is what the process has in use, and COLD
+    what else the page cache holds: it goes first when memory is short. CACHED is the share of both together.
+    TOKENS/S is the speed of the last answers, as their clients saw it.
+    """
+    client = connect(config_file, url)
+    if as_json:
+        _print_json(client, watch)
+    elif watch:
+        _watch(client)
+    else:
+        _print(listed(client))
+
+
+def listed(client: Client) -> list[Listed]:
+    """Every model. Raises EdgedError."""
+    body = client.get("/edged/v1/models?memory=true")
+    try:
+        return msgspec.convert(body["models"], list[Listed])
+    except (msgspec.ValidationError, KeyError, TypeError) as error:
+        raise EdgedError(f"edged answers what this version of `edged ps` does not know: {error}") from error
+
+
+def row(model: Listed) -> tuple[str, ...]:
+    """One line of the table."""
+    held = model.memory or Holding()
+    return (
+        model.model,
+        model.state,
+        model.strategy,
+        _size(held.anon_bytes),
+        _size(held.hot_bytes),
+        _size(held.cold_bytes),
+        "-" if held.cached_share is None else f"{100 * held.cached_share:.0f} %",
+        "-" if model.tokens_per_s is None else f"{model.tokens_per_s:.1f}",
+        str(model.busy_slots),
+        str(model.queued_requests),
+        _last_use(model.unused_s),
+        why(model),
+    )
+
+
+def why(model: ModelStatus) -> str:
+    """Why a model is in the state that it is in."""
+    match model.state:
+        case "failed":
+            said = [model.reason or "unknown"]
+        case "loading":
+            waits = model.phase == "room" and model.reason
+            said = [_LOADED_BECAUSE[model.cause or "demand"]]
+            said += [f"waits for room: {model.reason}"] if waits else progress(model)
+        case "ready":
+            said = [_LOADED_BECAUSE[model.cause or "demand"], *progress(model), *_stays(model)]
+        case "unloaded" | "unloading":
+            said = [_UNLOADED_BECAUSE[model.unloaded_by] if model.unloaded_by else "nobody has asked for it"]
+    return " ".join(", ".join(filter(None, said)).split())
+
+
+def _stays(model: ModelStatus) -> list[str]:
+    """How long a loaded model stays, and what it has given up."""
+    said = []
+    if model.cooled is not None:
+        said.append(f"gave back its {model.cooled} until the next request")
+    if model.leaving is not None:
+        said.append(f"leaves: {_UNLOADED_BECAUSE[model.leaving]}")
+    elif model.pinned:
+        said.append("pinned")
+    elif model.keep_alive_s is not None:
+        said.append(f"stays {format_seconds(model.keep_alive_s)} without requests")
+    return said
+
+
+def _last_use(unused_s: float | None) -> str:
+    if unused_s is None:
+        return "never"
+    return "now" if unused_s < 1 else f"{format_seconds(round(unused_s))} ago"
+
+
+def _size(size_bytes: int | None) -> str:
+    return "-" if size_bytes is None else format_bytes(size_bytes)
+
+
+def _print(models: Sequence[Listed]) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not models:
+        console.print("no models are configured; see `edged models`")
+    elif console.is_terminal:
+        console.print(_table(models))
+    else:
+        click.echo(aligned([_HEADINGS, *map(row, models)]))
+
+
+def _table(models: Iterable[Listed]) -> "Table":
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table()
+    for heading in _HEADINGS:
+        table.add_column(heading.lower(), overflow="fold")
+    for model in models:
+        table.add_row(*map(Text, row(model)))  # Text: nothing in it is markup
+    return table
+
+
+def _print_json(client: Client, watch: bool) -> None:
+    """The models; with `watch` the events, one a line."""
+    if not watch:
+        click.echo(msgspec.json.format(msgspec.json.encode(client.get("/edged/v1/models?memory=true"))))
+        return
+    for event in client.events():
+        click.echo(msgspec.json.encode(event).decode())
+
+
+def _watch(client: Client) -> None:
+    """Draw the table again whenever something happens, and now and then."""
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        for _ in moments(client):
+            click.echo(aligned([_HEADINGS, *map(row, listed(client))]) + "\n")
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        for _ in moments(client):
+            live.update(_table(listed(client)), refresh=True)

@@ -1,0 +1,77 @@
+"""Which edged is meant, and what is said when it does not answer."""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edged.cli.client import Client, connect, model_path
+from edged.errors import EdgedError
+from edged.service.control import Control
+
+
+@pytest.fixture(name="runtime")
+def _runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A runtime directory, in which an edged says that it listens on port 4711."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
+    monkeypatch.delenv("EDGED_CONFIG", raising=False)
+    monkeypatch.delenv("EDGED_API_KEY", raising=False)
+    control = Control({"url": lambda: "http://0.0.0.0:4711"})
+    control.open()
+    yield tmp_path
+    control.close()
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "edged.yaml"
+    path.write_text(text)
+    return path
+
+
+def where(client: Client) -> str:
+    return client._where
+
+
+def test_a_named_file_says_where(runtime: Path) -> None:
+    assert where(connect(written(runtime, "server: {port: 9000}"), None)) == "http://127.0.0.1:9000"
+    everywhere = 'server: {host: "::", port: 9000}\naccess: {mode: lan}'
+    assert where(connect(written(runtime, everywhere), None)) == "http://[::1]:9000"
+
+
+def test_the_running_one_says_where_it_listens(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert where(connect(written(runtime, "server: {port: 0}"), None)) == "http://127.0.0.1:4711"
+    monkeypatch.setattr("edged.config.load.SYSTEM_FILE", written(runtime, "server: {port: 9000}"))
+    assert where(connect(None, None)) == "http://127.0.0.1:4711"
+
+
+def test_without_one_that_says_so_the_configured_address_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("EDGED_CONFIG", raising=False)
+    monkeypatch.setattr("edged.service.control.SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr("edged.config.load.SYSTEM_FILE", written(tmp_path, "server: {port: 9000}"))
+    assert where(connect(None, None)) == "http://127.0.0.1:9000"
+    with pytest.raises(EdgedError, match="no running edged can be asked"):
+        connect(written(tmp_path, "server: {port: 0}"), None)
+
+
+def test_an_address_needs_no_file(runtime: Path) -> None:
+    assert where(connect(None, "192.168.1.7:8080")) == "http://192.168.1.7:8080"
+    for wrong in ("https://box:1", "http://", ""):
+        with pytest.raises(EdgedError, match="expected an address such as"):
+            connect(None, wrong)
+
+
+def test_a_closed_port_is_said_with_what_to_do() -> None:
+    with socket.socket() as unheard:
+        unheard.bind(("127.0.0.1", 0))
+        client = Client(f"http://127.0.0.1:{unheard.getsockname()[1]}")
+        with pytest.raises(EdgedError, match=r"no edged answers at .*is it running\?"):
+            client.get("/livez")
+
+
+def test_a_models_name_cannot_change_the_path() -> None:
+    assert model_path("a/../b", "load") == "/edged/v1/models/a%2F..%2Fb/load"
+    assert model_path("m") == "/edged/v1/models/m"
