@@ -70,7 +70,11 @@ class Unavailable(EdgedError):
 
 
 class Replaced(Unavailable):
-    """A reload has replaced or removed the model in the meantime: ask for it again."""
+    """The model was unloaded, replaced or removed in the meantime: ask for it again."""
+
+
+class NoRoom(EdgedError):
+    """There is no room in memory for a model, and none can be made."""
 
 
 class NoModelLoaded(EdgedError):
@@ -81,3 +85,7 @@ class NoModelLoaded(EdgedError):
 
 class RunnerFailed(EdgedError):
     """A runner died or broke its contract while it worked on a request."""
+
+
+class NotBegun(RunnerFailed):
+    """A runner died before it began with a request: the next one may be asked."""

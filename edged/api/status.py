@@ -34,8 +34,7 @@ def routes(api: Api) -> Blueprint:
     @blueprint.get("/health")
     def health() -> Response:
         """The shape that clients of llama.cpp's server expect."""
-        waiting = [status for status in _at_start(api.pool.statuses()) if status.state != "ready"]
-        if not waiting:
+        if all(status.state == "ready" for status in _at_start(api.pool.statuses())):
             return Response(b'{"status":"ok"}', mimetype="application/json")
         error = {"code": 503, "message": "Loading model", "type": "unavailable_error"}
         return Response(msgspec.json.encode({"error": error}), 503, mimetype="application/json")
@@ -49,7 +48,8 @@ def routes(api: Api) -> Blueprint:
 
 
 def _at_start(statuses: Sequence[ModelStatus]) -> tuple[ModelStatus, ...]:
-    return tuple(status for status in statuses if status.load_at_start)
+    """Without those that were unloaded after that: they are loaded again when somebody asks for them."""
+    return tuple(status for status in statuses if status.load_at_start and status.unloaded_by is None)
 
 
 def _shown(status: ModelStatus) -> Fields:

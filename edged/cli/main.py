@@ -18,6 +18,7 @@ _VERBS = {
     "ps": ("edged.cli.ps", "Show what each model is doing and what it holds."),
     "load": ("edged.cli.load", "Load models into the running edged."),
     "unload": ("edged.cli.unload", "Unload models from the running edged."),
+    "cool": ("edged.cli.cool", "Let models give memory back, but stay loaded."),
     "warmup": ("edged.cli.warmup", "Read models into memory and run a batch."),
     "reload": ("edged.cli.reload", "Apply the changed configuration to the running edged."),
     "config": ("edged.cli.config", "Look at settings and change them."),

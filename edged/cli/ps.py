@@ -13,7 +13,7 @@ from edged.cli.table import aligned
 from edged.config.units import format_bytes, format_seconds
 from edged.errors import EdgedError
 from edged.lifecycle.holding import Holding
-from edged.lifecycle.status import ModelStatus, progress
+from edged.lifecycle.status import Cause, ModelStatus, UnloadCause, progress
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -22,7 +22,7 @@ _HEADINGS = (
     *("MODEL", "STATE", "STRATEGY", "ANON", "HOT", "COLD", "CACHED"),
     *("TOKENS/S", "BUSY", "QUEUED", "LAST USE", "WHY"),
 )
-_LOADED_BECAUSE = {
+_LOADED_BECAUSE: dict[Cause, str] = {
     "boot": "loaded at start",
     "demand": "asked for",
     "evicted": "asked for again after it was evicted",
@@ -30,9 +30,9 @@ _LOADED_BECAUSE = {
     "hung": "restarted because it hung",
     "reload": "loaded by a reload",
 }
-_UNLOADED_BECAUSE = {
+_UNLOADED_BECAUSE: dict[UnloadCause, str] = {
     "asked": "unloaded on request",
-    "idle": "nobody asked for it",
+    "idle": "nobody asked for it any more",
     "evicted": "made room for another model",
     "pressure": "memory was short",
     "reload": "the configuration has changed",
@@ -96,16 +96,32 @@ def row(model: Listed) -> tuple[str, ...]:
 
 def why(model: ModelStatus) -> str:
     """Why a model is in the state that it is in."""
-    loaded_because = _LOADED_BECAUSE.get(model.cause or "", "")
     match model.state:
         case "failed":
-            return " ".join((model.reason or "unknown").split())
+            said = [model.reason or "unknown"]
         case "loading":
-            return ", ".join(filter(None, [loaded_because, *progress(model)]))
+            waits = model.phase == "room" and model.reason
+            said = [_LOADED_BECAUSE[model.cause or "demand"]]
+            said += [f"waits for room: {model.reason}"] if waits else progress(model)
         case "ready":
-            return ", ".join([loaded_because, *progress(model)])
+            said = [_LOADED_BECAUSE[model.cause or "demand"], *progress(model), *_stays(model)]
         case "unloaded" | "unloading":
-            return "on demand"
+            said = [_UNLOADED_BECAUSE[model.unloaded_by] if model.unloaded_by else "nobody has asked for it"]
+    return " ".join(", ".join(filter(None, said)).split())
+
+
+def _stays(model: ModelStatus) -> list[str]:
+    """How long a loaded model stays, and what it has given up."""
+    said = []
+    if model.cooled is not None:
+        said.append(f"gave back its {model.cooled} until the next request")
+    if model.leaving is not None:
+        said.append(f"leaves: {_UNLOADED_BECAUSE[model.leaving]}")
+    elif model.pinned:
+        said.append("pinned")
+    elif model.keep_alive_s is not None:
+        said.append(f"stays {format_seconds(model.keep_alive_s)} without requests")
+    return said
 
 
 def _last_use(unused_s: float | None) -> str:

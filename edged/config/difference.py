@@ -12,8 +12,8 @@ from edged.config.units import written
 
 # Bound or opened once, when edged starts.
 _FIXED = ("server.host", "server.port", "storage.state_dir")
-# A runner takes these while it works.
-_LIMITS = frozenset({"max_queue_requests", "max_queue_tokens", "step_time"})
+# A runner takes these while it works, or has nothing to do with them.
+_LIMITS = frozenset({"max_queue_requests", "max_queue_tokens", "step_time", "pinned", "keep_alive"})
 # What models are planned on, beside their own settings.
 _PLANNED_ON = ("memory.", "loading.start_budget", "loading.prefetch")
 _SHOWN_CHANGES = 8
@@ -53,7 +53,7 @@ def difference(old: Config, new: Config) -> Difference:
     removed = tuple(model for model in old.models if model not in new.models)
     changes += [f"models.{model}: added" for model in added]
     changes += [f"models.{model}: removed" for model in removed]
-    replaced, limited, preloaded = [], [], []
+    replaced, limited, preloaded, pinned = [], [], [], False
     for model, settings in new.models.items():
         if model not in old.models:
             continue
@@ -65,6 +65,7 @@ def difference(old: Config, new: Config) -> Difference:
             continue
         if keys & _LIMITS:
             limited.append(model)
+        pinned |= "pinned" in keys
         if "preload" in keys:
             preloaded.append(model)
     return Difference(
@@ -76,7 +77,7 @@ def difference(old: Config, new: Config) -> Difference:
         changes=tuple(changes),
         fixed=tuple(path for path in paths if path in _FIXED),
         memory=any(path.startswith("memory.") for path in paths),
-        planning=any(path.startswith(_PLANNED_ON) for path in paths),
+        planning=pinned or any(path.startswith(_PLANNED_ON) for path in paths),
     )
 
 

@@ -96,6 +96,11 @@ def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding
             (f"{path}.preload", f"{path}.strategy"),
             "true contradicts strategy on_demand, which loads at the first request: remove one of the two",
         )
+    if model.pinned and model.keep_alive not in ("auto", "never"):
+        yield (
+            (f"{path}.keep_alive", f"{path}.pinned"),
+            "a pinned model is never unloaded when it is idle: remove keep_alive, or set pinned to false",
+        )
     if model.strategy in ("lazy", "stream") and model.repack is True:
         yield (
             (f"{path}.repack", f"{path}.strategy"),

@@ -143,9 +143,22 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     restart_backoff_max: Annotated[
         Seconds, _time(0.01), _doc("Longest wait before a crashed model is loaded again.")
     ] = Seconds(60)
+    keep_alive: Annotated[
+        Seconds | Literal["never"],
+        _time(0),
+        _doc(
+            "Unload a model that had no request for so long; 0s: after each answer; never: only to make room."
+        ),
+    ] = "never"
     prefetch: Annotated[bool, _doc("Read model files ahead of their use, in the order they are wanted.")] = (
         True
     )
+    spare_runner: Annotated[
+        Literal["auto", "on", "off"],
+        _doc(
+            "Keep a process started for the next load; auto: while a model is not loaded and memory allows."
+        ),
+    ] = "auto"
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -162,6 +175,14 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _doc("How it is loaded: warm, stream, lazy, on_demand or locked; see `edged plan`."),
     ] = "auto"
     preload: Annotated[bool, _doc("Load it when edged starts, not on its first request.")] = True
+    pinned: Annotated[
+        bool, _doc("Never unload it to make room for others, nor when it is idle; it is planned first.")
+    ] = False
+    keep_alive: Annotated[
+        Seconds | Literal["auto", "never"],
+        _time(0),
+        _doc("Unload it when it had no request for so long; auto: as loading.keep_alive says."),
+    ] = "auto"
     repack: Annotated[
         bool | Literal["auto"],
         _doc("Copy the weights into the layout that is fastest on this CPU: more memory, quicker prompts."),

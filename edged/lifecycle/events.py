@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
+from edged.config.units import format_bytes
 from edged.errors import EdgedError, Unavailable
 from edged.hw.memory import oom_kills
 from edged.lifecycle.feed import Notice, notices
@@ -42,9 +43,12 @@ class Board:
         self.clock = LoadClock()
         self.use = Use()
         self.load_failed = False  # the runner, or the check of the file, said that it cannot be loaded
+        self.lacks_room = False  # there is no room for it, and none can be made
         self.ended_by: Cause = "crash"  # the last runner that failed
         self.out_of_memory = False  # the kernel has ended it for its memory
         self.oom_kills: int | None = None  # on this machine, when the load began
+        self.n_coolings = 0  # how often a runner answered `Cool`, and what it gave back the last time
+        self.freed_bytes = 0
         self.moved_s: float | None = None  # when its runner last showed life (monotonic), by the last look
         self.status = ModelStatus(
             model=plan.model,
@@ -68,13 +72,14 @@ class Board:
 
     def begin(self, cause: Cause) -> None:
         """A load begins."""
-        self.load_failed = self.out_of_memory = False
+        self.load_failed = self.lacks_room = self.out_of_memory = False
         self.ended_by = "crash"
         self.oom_kills = oom_kills()
         self.clock = LoadClock()
         self.moved_s = None
         self.set(
-            state="loading", cause=cause, reason=None, bytes_done=0, prefetch_done=False,
+            state="loading", cause=cause, phase=None, reason=None, bytes_done=0, prefetch_done=False,
+            cooled=None,
             measured_ready_s=None, measured_first_answer_s=None,
         )  # fmt: skip
 
@@ -88,6 +93,8 @@ class Board:
     @property
     def failure(self) -> Failure:
         """What kind of end the last runner had."""
+        if self.lacks_room:
+            return "room"
         if self.load_failed:
             return "file"
         if self.out_of_memory:
@@ -123,7 +130,7 @@ class Events:
     """Takes what the runner of one model says; called by its supervisor."""
 
     def __init__(self, plan: LoadPlan, board: Board, in_flight: InFlight, observer: Observer) -> None:
-        self._plan = plan
+        self.plan = plan
         self._board = board
         self._in_flight = in_flight
         self._observer = observer
@@ -132,13 +139,13 @@ class Events:
         """Take one event. Raises ProtocolError for what breaks the order of frames."""
         match event:
             case str():
-                log.info("%s: %s", self._plan.model, event, extra={"MODEL": self._plan.model})
+                log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
             case protocol.Progress():
                 self._progress(event)
             case protocol.Ready():
                 self._ready(event, cause)
             case protocol.Reads():
-                self._observer.reads(self._plan, event)
+                self._observer.reads(self.plan, event)
             case protocol.LoadFailed():
                 with self._board.changed:
                     if self._board.status.state == "ready":
@@ -158,6 +165,8 @@ class Events:
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)
+            case protocol.Cooled():
+                self._cooled(event)
             case protocol.Rejected():
                 self._answer(event.id, error_of(event), last=True)
 
@@ -174,7 +183,18 @@ class Events:
             with self._board.changed:
                 self._board.use.answered(*pace)
         if first_answer_s is not None:
-            self._observer.first_answer(self._plan, first_answer_s)
+            self._observer.first_answer(self.plan, first_answer_s)
+
+    def _cooled(self, event: protocol.Cooled) -> None:
+        with self._board.changed:
+            self._board.n_coolings += 1
+            self._board.freed_bytes = event.freed_bytes
+            if event.done and not self._in_flight:
+                self._board.set(cooled="context" if event.shrunk else "pages")
+            self._board.changed.notify_all()
+        if event.done:
+            fields = {"EVENT": "model_cooled", "MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
+            log.info("%s: gave back %s", self.plan.model, format_bytes(event.freed_bytes), extra=fields)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:
@@ -195,8 +215,8 @@ class Events:
             ready_s = self._board.clock.ready()
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
-                state="ready", phase=None, reason=None, given_up=None, n_ctx=event.n_ctx, n_embd=event.n_embd,
-                measured_ready_s=ready_s, prefetch_done=prefetch_done,
+                state="ready", phase=None, reason=None, given_up=None, unloaded_by=None,
+                n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
-        self._observer.ready(self._plan, cause, event, ready_s)
+        self._observer.ready(self.plan, cause, event, ready_s)

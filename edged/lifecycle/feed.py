@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from edged.errors import Overloaded, Unavailable
-from edged.lifecycle.status import Cause, ModelStatus, State, remaining_s
+from edged.lifecycle.status import Cause, ModelStatus, State, UnloadCause, remaining_s
 
 MOST_FOLLOWERS = 8
 _MOST_WAITING = 256  # notices for one follower
@@ -20,8 +20,8 @@ class StateChange(msgspec.Struct, frozen=True, tag_field="event", tag="state", k
     model: str
     before: State | None
     state: State
-    cause: Cause | None = None  # of its load, or of its end
-    reason: str | None = None  # why it failed
+    cause: Cause | UnloadCause | None = None  # why it is loaded, or unloaded
+    reason: str | None = None  # why it failed, or what it waits for
 
 
 class LoadProgress(msgspec.Struct, frozen=True, tag_field="event", tag="progress", kw_only=True):
@@ -157,9 +157,8 @@ class Feed:
 
 def first_notice(status: ModelStatus) -> StateChange:
     """What a new follower is told of a model."""
-    return StateChange(
-        model=status.model, before=None, state=status.state, cause=status.cause, reason=status.reason
-    )
+    cause = status.unloaded_by if status.state in ("unloaded", "unloading") else status.cause
+    return StateChange(model=status.model, before=None, state=status.state, cause=cause, reason=status.reason)
 
 
 def notices(before: ModelStatus, after: ModelStatus, elapsed_s: float) -> Iterator[Notice]:

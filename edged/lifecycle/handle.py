@@ -1,4 +1,4 @@
-"""One model's runner over its whole life: spawn, load, serve, crash, restart, unload.
+"""One model's runner over its whole life: admitted, spawned, loaded, serving, crashed, restarted, unloaded.
 
 A supervisor thread owns the process and changes the state; callers wait on a condition and never act on a
 state they saw earlier. `unloading` is theirs to set: whatever a supervisor is doing then, it ends.
@@ -11,15 +11,17 @@ from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import ModelFileError, RunnerFailed, Unavailable
+from edged.errors import NoRoom, Unavailable
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.desk import Desk
+from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board, Events
-from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.requests import Generation, InFlight
-from edged.lifecycle.status import Cause, GivenUp, ModelStatus
-from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame, start_frame
-from edged.lifecycle.vigil import Hung, Vigil
+from edged.lifecycle.requests import Generation
+from edged.lifecycle.residence import Residence
+from edged.lifecycle.runs import Means, Runs
+from edged.lifecycle.status import Cause, GivenUp, ModelStatus, State, UnloadCause
+from edged.lifecycle.supervision import Awaited, Backoff, Observer, Supervision, limits_frame
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -36,31 +38,28 @@ class RunnerHandle:
         plan: LoadPlan,
         supervision: Supervision,
         observer: Observer,
-        check_file: Callable[[LoadPlan], None],
-        take_spare: Callable[[], RunnerProcess | None] = lambda: None,
-        publish: Callable[[Notice], None] = lambda _notice: None,
+        admission: Admission,
+        means: Means,
     ) -> None:
-        """`check_file` raises ModelFileError for a file that must not be loaded; called before each load.
-
-        `take_spare`, called before each load, gives a runner that has been started already, if there is one;
-        it may wait until there is room. `publish` is told of every change, under a lock: it must not wait.
-        """
-        self.plan = plan
+        self.plan = self._first_plan = plan
+        self._means = means
         self._supervision = supervision
         self._observer = observer
-        self._check_file = check_file
-        self._take_spare = take_spare
-        self._board = board = Board(plan, publish)
+        self._admission = admission
+        self._means = means
+        self._board = board = Board(plan, means.publish)
         self._changed = board.changed
+        self._door = Door(board.changed, supervision.linger_s)
         self._wanted = False
         self._closed = False
         self._supervisor: threading.Thread | None = None
-        self._vigil: Vigil | None = None
-        self._in_flight = InFlight()
-        self._desk = Desk(board, self._in_flight)
-        self._events = Events(plan, board, self._in_flight, observer)
+        self.residence = Residence(board, self._door, supervision, self._begin_unloading)
+        self._in_flight = self.residence.in_flight
+        self._desk = Desk(board, self._door, self._in_flight, self.ensure_ready)
+        self._runs = Runs(self._desk, Events(plan, board, self._in_flight, observer), means)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
+        self._n_refusals = 0  # loads for which there was no room
         self._awaited = Awaited(supervision)
 
     def load(self, cause: Cause) -> None:
@@ -72,6 +71,10 @@ class RunnerHandle:
             self._desk.check_in_force()
             if self._closed:
                 raise Unavailable("edged is shutting down", 5.0)
+            if cause == "demand":
+                self._door.urge()
+                if self._board.status.unloaded_by in ("evicted", "pressure"):
+                    cause = "evicted"
             self._wanted = True
             self._retry_at_s = 0.0
             if self._supervisor is None:
@@ -81,18 +84,29 @@ class RunnerHandle:
                 self._supervisor = supervisor
             if self._board.status.state in ("unloaded", "failed"):
                 self._board.load_failed = False
-                self._board.set(state="loading", cause=cause)
+                self._board.set(state="loading", cause=cause, phase="room", reason=None)
             self._changed.notify_all()
 
-    def unload(self) -> None:
+    def unload(self, cause: UnloadCause = "asked") -> None:
         """Stop the runner and return when its memory is free; requests in flight end with RunnerFailed."""
         with self._changed:
-            self._wanted = False
-            supervisor, process, state = self._supervisor, self._desk.process, self._board.status.state
-            if supervisor is None:
-                return
-            self._board.set(state="unloading")
-            self._changed.notify_all()
+            end = self._begin_unloading(cause)
+        if end is not None:
+            end()
+
+    def _begin_unloading(self, cause: UnloadCause) -> Callable[[], None] | None:
+        """Let nothing follow the present runner; returns what ends it. Under the condition."""
+        self._wanted = False
+        supervisor, process, state = self._supervisor, self._desk.process, self._board.status.state
+        if supervisor is None:
+            return None
+        if state != "unloading":
+            self._board.set(state="unloading", unloaded_by=cause)
+        self._changed.notify_all()
+        return lambda: self._end(supervisor, process, state)
+
+    def _end(self, supervisor: threading.Thread, process: RunnerProcess | None, state: State) -> None:
+        self._admission.look_again()
         if process is not None:
             self._desk.tell(process, protocol.Shutdown())
             if state == "loading":
@@ -103,12 +117,12 @@ class RunnerHandle:
                 self._desk.process.kill()  # it hangs
         supervisor.join(_STOP_S)  # only the check of a large file takes longer, and no runner follows it
 
-    def close(self) -> None:
+    def close(self, cause: UnloadCause = "closing") -> None:
         """Unload for good: whoever still waits for the model does not load it again."""
         with self._changed:
             self._closed = True
             self._awaited.close()
-        self.unload()
+        self.unload(cause)
 
     def supervise(self, supervision: Supervision, *, at_start: bool) -> None:
         """Go on by other limits, which a runner takes while it works; load at start or not from now on."""
@@ -121,6 +135,7 @@ class RunnerHandle:
             process = self._desk.process
         if process is not None:
             self._desk.tell(process, limits_frame(supervision))
+        self.residence.follow(supervision)
 
     def retire(self) -> None:
         """Take nothing more: who asks from now on, or waits for the load, gets Replaced."""
@@ -139,21 +154,26 @@ class RunnerHandle:
         """
         deadline = time.monotonic() + wait_s
         with self._changed:
-            if self._board.is_ready:  # nearly always: its reader need not be told that somebody waits
+            if self._desk.answers:  # nearly always: its reader need not be told that somebody waits
                 return
-            self._wait_until_ready(deadline, cause)
+            with self._door.asking(), self._awaited.by_one_more():
+                self._wait_until_ready(deadline, cause)
 
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:
-        with self._awaited.by_one_more():
-            while not self._board.is_ready:
-                self._desk.check_in_force()
-                if self._board.status.state == "failed" and self._given_up():
-                    self._board.refuse(self._retry_at_s - time.monotonic())
-                if self._supervisor is None:
-                    self.load(cause)
-                left_s = deadline - time.monotonic()
-                if left_s <= 0 or not self._changed.wait(left_s):
-                    self._board.refuse(self.status().remaining_s or 1.0)
+        n_refusals = self._n_refusals
+        while not self._desk.answers:
+            self._desk.check_in_force()
+            failed = self._board.status.state == "failed" and self._given_up() is not None
+            if failed and self._board.lacks_room and self._n_refusals == n_refusals:
+                self.load(cause)  # others may have gone in the meantime, or leave for it now
+            elif failed:
+                self._board.refuse(self._retry_at_s - time.monotonic())
+            elif self._supervisor is None:
+                self.load(cause)
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or not self._changed.wait(left_s):
+                self._door.urge()
+                self._board.refuse(self.status().remaining_s or 1.0)
 
     def status(self) -> ModelStatus:
         """What can be said now."""
@@ -162,8 +182,8 @@ class RunnerHandle:
     @property
     def is_supervised(self) -> bool:
         """Whether whoever has to look after the runner does."""
-        supervisor, vigil = self._supervisor, self._vigil
-        return (supervisor is None or supervisor.is_alive()) and (vigil is None or vigil.is_kept)
+        supervisor = self._supervisor
+        return (supervisor is None or supervisor.is_alive()) and self._runs.is_watched
 
     # ---- requests ----
 
@@ -184,18 +204,27 @@ class RunnerHandle:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
         return self._desk.warmup(deadline)
 
-    # ---- the supervisor thread ----
+    def cool(self, deadline: float, *, shrink: bool = False) -> int:
+        """Have the runner give memory back until its next request; returns how many bytes.
 
-    @property
-    def _fields(self) -> dict[str, str]:
-        """What log records say about the model."""
-        return {"MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
+        0 while it has something to do. Raises Unavailable, Replaced or RunnerFailed when no runner does it.
+        """
+        return self._desk.cool(deadline, shrink=shrink)
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or not."""
+        self._runs.read_ahead(allowed=allowed)
+
+    # ---- the supervisor thread ----
 
     def _supervise(self, cause: Cause) -> None:
         while not self._board.unloading:
-            self._fail(self._run_once(cause))
-            cause = self._board.ended_by
+            self._fail(self._attempt(cause))
             with self._changed:
+                if self._rests_failed():
+                    self._supervisor = None
+                    return
+                cause = cause if self._board.lacks_room else self._board.ended_by
                 pause_s = max(0.0, self._retry_at_s - time.monotonic())
                 self._changed.wait_for(
                     lambda: self._board.unloading or time.monotonic() >= self._retry_at_s, pause_s
@@ -203,93 +232,67 @@ class RunnerHandle:
         with self._changed:
             self._supervisor = None
             self._backoff.reset()
+            self.residence.unloaded()
+            self._go_by(self._first_plan)
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
-            log.info("%s: unloaded", self.plan.model, extra={"EVENT": "model_unloaded", **self._fields})
             if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
                 self.load("demand")
+        self._observer.unloaded(self.plan, self._board.status.unloaded_by or "asked")
 
-    def _run_once(self, cause: Cause) -> str:
-        """One process from spawn to reaping; returns why it ended."""
-        process = self._take_spare()
-        if not self._begin(cause):
-            return self._reap(process, None)
-        reason = None
+    def _attempt(self, cause: Cause) -> str:
+        """One admission and one process; returns why it ended."""
+        self._means.wait()
         try:
-            self._check_file(self.plan)
-            if not self._board.unloading:
-                process = process or self._spawn()
-                self._follow(process, cause)
-        except ModelFileError as error:
-            self._board.load_failed = True
-            reason = str(error)
-        except (protocol.ProtocolError, RunnerFailed, OSError) as error:
-            self._board.ended_by = "hung" if isinstance(error, Hung) else "crash"
-            reason = str(error)
-        except Exception as error:  # whatever it was: without its supervisor the model would load for ever
-            log.exception("%s: the supervisor failed", self.plan.model)
-            reason = f"an internal error: {error!r}"
-        return self._reap(process, reason)
-
-    def _begin(self, cause: Cause) -> bool:
-        """Show that it loads; False when it is not to."""
-        with self._changed:
-            if self._board.unloading:
-                return False
-            self._board.begin(cause)
-            return True
-
-    def _spawn(self) -> RunnerProcess:
-        module = "edged.runner.fake" if self.plan.path.startswith("fake:") else "edged.runner.main"
-        return RunnerProcess(module, self._supervision.inherited)
-
-    def _follow(self, process: RunnerProcess, cause: Cause) -> None:
-        """Load and serve until the process ends."""
-        with self._changed:
-            self._desk.process = process
-            self._board.set(pid=process.pid)
-            if self._board.unloading:  # it came before the process: nobody else will stop it
-                return
-            limits = self._supervision
-            process.send(start_frame(self.plan, limits))  # before what `supervise` sends
-        log.info("%s: loading (%s)", *self._fields.values(), extra={"EVENT": "model_loading", **self._fields})
-        self._vigil = vigil = Vigil(process, self._board, limits.hang_timeout_s, limits.load_timeout_s)
-        for event in process.events(vigil.patience_s):
-            self._events.apply(event, cause)
-
-    def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
-        """End the process and its requests; returns why, by exit code where there is no `reason` already."""
-        with self._changed:
-            self._desk.process = self._vigil = None
-            ended_while = self._board.status.state
-            said = reason or self._board.status.reason
-            if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
-                self._board.set(state="failed", reason=said or "its runner ended")
-        if process is not None:
-            if reason is not None:
-                process.kill()
-            exit_code = process.close()
-            said = said or self._board.ended(exit_code, ended_while)
+            if not self._admission.enter(self.residence, self.plan, cause):
+                return ""
+        except NoRoom as error:
+            self._board.lacks_room = True
+            return str(error)
+        try:
+            return self._runs.once(self.plan, lambda: self._supervision, cause)
+        finally:
+            self._admission.leave(self.residence)
             with self._changed:
-                self._board.set(
-                    last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
-                )
-        what_now = "was unloaded" if ended_while == "unloading" else f"{said}; the model is being restarted"
-        self._in_flight.abandon(f"{self.plan.model}: {what_now}")
-        return said or ""
+                self.residence.forget_leaving()
 
     def _fail(self, reason: str) -> None:
         with self._changed:
             if self._board.unloading:
                 return
-            backoff_s = self._backoff.after(self._board.clock.served_s, load_failed=self._board.load_failed)
+            lacks_room = self._board.lacks_room
+            backoff_s = self._backoff.longest_s
+            if not lacks_room:
+                served_s, load_failed = self._board.clock.served_s, self._board.load_failed
+                backoff_s = self._backoff.after(served_s, load_failed=load_failed)
             self._retry_at_s = time.monotonic() + backoff_s
+            self._n_refusals += lacks_room
             self._board.set(
-                state="failed", phase=None, reason=reason, restarts=self._board.status.restarts + 1,
-                given_up=self._given_up(),
+                state="failed", phase=None, reason=reason,
+                restarts=self._board.status.restarts + (not lacks_room), given_up=self._given_up(),
             )  # fmt: skip
             self._changed.notify_all()
-        self._observer.failed(self.plan, reason, self._board.failure)
+            failure = self._board.failure
+        self._observer.failed(self.plan, reason, failure)
+        smaller = self._means.smaller(self.plan) if failure == "memory" else None
+        with self._changed:
+            if smaller is not None and not self._board.unloading:
+                self._go_by(smaller)
+
+    def _go_by(self, plan: LoadPlan) -> None:
+        """Load by another plan from now on. Under the condition."""
+        self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
+        self._runs.go_by(self.plan)
 
     def _given_up(self) -> GivenUp | None:
+        if self._board.lacks_room:
+            return "memory"
         return self._backoff.given_up(load_failed=self._board.load_failed)
+
+    def _rests_failed(self) -> bool:
+        """Whether nobody tries again until somebody asks: there was no room for what none needs at start."""
+        return (
+            self._board.lacks_room
+            and not self.plan.load_at_start
+            and self._board.status.state == "failed"  # or it was asked for again just now
+        )

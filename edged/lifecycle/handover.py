@@ -37,7 +37,7 @@ class Handover:
         def end(handle: RunnerHandle) -> None:
             if not handle.drain(deadline):
                 late.append(handle.plan.model)
-            handle.close()
+            handle.close("reload")
 
         try:
             _at_once([threading.Thread(target=end, args=(handle,)) for handle in self._old])

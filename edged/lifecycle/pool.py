@@ -4,24 +4,32 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import AbstractContextManager
+from functools import partial
 
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
 from edged.hw.memory import memory_facts
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
+from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
-from edged.lifecycle.planner import Planned
+from edged.lifecycle.opening import Opening
+from edged.lifecycle.planner import Planned, next_smaller
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
-from edged.lifecycle.served import Served, places
-from edged.lifecycle.spares import Ahead, Spares, how_many_now
-from edged.lifecycle.start import awaited, failure
-from edged.lifecycle.status import Cause, Failure, ModelStatus
+from edged.lifecycle.runs import Means
+from edged.lifecycle.served import Served, adopted, places
+from edged.lifecycle.spares import Ahead, how_many_now
+from edged.lifecycle.standby import Standby
+from edged.lifecycle.status import Cause, ModelStatus, what_goes_on
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
+from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
-from edged.runner import protocol
+
+_COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
 
 
 class Pool:
@@ -36,26 +44,28 @@ class Pool:
         """
         self._now = Served(config=config)
         self._planner = planner
-        self._observer = observer
+        self.feed = Feed()
+        self.admission = Admission(config.memory, publish=self.feed.publish)
+        self._opening = Opening(observer, self.admission, self.statuses)
+        self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
         self._board_fd = os.memfd_create("edged-reading-turns")
         self._changing = threading.Lock()  # held while a change of what is served is worked out
         self._swap = threading.Lock()  # held while it is put in force
         self._places: dict[str, int] = {}  # on the board
         self._handover: Handover | None = None
-        self._announcing = threading.Lock()
-        self._when_started: Callable[[], None] | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
-        self.feed = Feed()
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
-        self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
+        inherited = (self._lease_fd, self._board_fd)
+        self._standby = Standby(n_spares, inherited, lambda: self._now, self.admission.room_bytes)
+        self.admission.spare_pid = lambda: self._standby.pid
         try:
             planned = planner(ahead if n_spares else None)
-            self.snapshot = planned.snapshot
+            self._plan_for(config, planned)
             self._repack_gains_wanted = planned.repack_gains_wanted
-            self._now = self._adopted(config, planned, {}, self._spares.take)
+            self._now = self._adopted(config, planned, {})
         except BaseException:
             self.close()
             raise
@@ -71,6 +81,11 @@ class Pool:
         return self._now.plans
 
     @property
+    def handles(self) -> Mapping[str, RunnerHandle]:
+        """The ways to the models that have a plan."""
+        return self._now.handles
+
+    @property
     def problems(self) -> dict[str, str]:
         """Why a model has no plan, by model."""
         return dict(self._now.unplanned)
@@ -78,7 +93,7 @@ class Pool:
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [plan for plan in self.plans if plan.load_at_start]
-        self._spares.keep(len(at_start))
+        self._standby.begin(len(at_start))
         self.load_all([plan.model for plan in at_start], "boot")
 
     def load_all(self, models: Collection[str], cause: Cause) -> None:
@@ -92,13 +107,12 @@ class Pool:
         """Call `announce` once, when every model that is loaded at start answers, or has been given up
         while another is there.
         """
-        self._when_started = announce
-        self._announce_if_started()
+        self._opening.when_started(announce)
 
     @property
     def is_starting(self) -> bool:
         """Whether the start goes on, or has failed."""
-        return self._when_started is not None
+        return self._opening.is_awaited
 
     @property
     def is_supervised(self) -> bool:
@@ -111,17 +125,7 @@ class Pool:
             weight_types=self._repack_gains_wanted,
             n_threads=max((plan.n_threads for plan in self.plans), default=1),
             lease_fd=self._lease_fd,
-            is_idle=self._is_idle,
-        )
-
-    def _is_idle(self) -> bool:
-        """Whether nothing is being loaded, read or computed."""
-        return not any(
-            each.state in ("loading", "unloading")
-            or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
-            or each.busy_slots
-            or each.queued_requests
-            for each in self.statuses()
+            is_idle=lambda: what_goes_on(self.statuses()) is None,
         )
 
     def statuses(self) -> tuple[ModelStatus, ...]:
@@ -143,7 +147,6 @@ class Pool:
             handle = served.handle(model)
             self._check_open()
             self.when_wanted()
-            served.check_room(model)
             try:
                 handle.ensure_ready(deadline - time.monotonic())
             except Replaced:
@@ -162,27 +165,46 @@ class Pool:
             served = self._now
             if model in served.unplanned:
                 planned = self._planner(None)
-                self._put_in_force(self._adopted(served.config, planned, served.handles, self._spares.take))
-            handle = self._now.handle(model)
-            self._now.check_room(model)
-            handle.load("demand")
+                self._put_in_force(self._adopted(served.config, planned, served.handles))
+            self._now.handle(model).load("demand")
+
+    def asking(self, model: str) -> AbstractContextManager[None]:
+        """Within this, somebody is about to submit a request to a model: one that comes up stays until then.
+
+        Raises UnknownModel, or Unavailable where there is no plan for it.
+        """
+        return self._now.handle(model).residence.asking()
+
+    def keep(self, model: str, keep_alive_s: float) -> None:
+        """Unload the model when it had no request for so long (0: as soon as its requests are answered, below
+        0: only to make room), until it is unloaded. Raises UnknownModel, Unavailable as `asking` does.
+        """
+        self._now.handle(model).residence.keep(keep_alive_s)
 
     def unload(self, model: str) -> None:
         """Give the model's memory back; the next request for it loads it again. Raises UnknownModel."""
         served = self._now
         served.check_known(model)
         if model in served.handles:
-            served.handles[model].unload()
+            served.handles[model].unload("asked")
 
     def warmup(self, model: str, wait_s: float) -> float:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
         while True:
-            handle = self.ensure_ready(model, deadline - time.monotonic())
-            try:
-                return handle.warmup(deadline)
-            except Replaced:
-                continue
+            with self.asking(model):
+                handle = self.ensure_ready(model, deadline - time.monotonic())
+                try:
+                    return handle.warmup(deadline)
+                except Replaced:
+                    continue
+
+    def cool(self, model: str, *, shrink: bool = False) -> int:
+        """Have its runner give memory back until the next request; returns how many bytes.
+
+        Raises UnknownModel, and Unavailable where it is not loaded.
+        """
+        return self._now.handle(model).cool(time.monotonic() + _COOL_S, shrink=shrink)
 
     def apply(
         self,
@@ -204,7 +226,7 @@ class Pool:
             self._put_in_force(self._adopted(config, planned, going_on, handover.wait), handover)
             self._planner = planner
             if planned is not None:
-                self.snapshot = planned.snapshot
+                self._plan_for(config, planned)
             for model, handle in going_on.items():
                 preload = config.models[model].preload
                 changed = preload != before.config.models[model].preload
@@ -226,7 +248,8 @@ class Pool:
             self.draining = True
             served, handover = self._now, self._handover
         self.feed.close()
-        self._spares.close()
+        self._standby.close()
+        self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
             stops.append(threading.Thread(target=handover.abandon))
@@ -239,60 +262,40 @@ class Pool:
             os.close(self._board_fd)
             self._lease_fd = -1
 
-    # ---- the observer of every runner ----
-
-    def ready(self, plan: LoadPlan, cause: Cause, ready: protocol.Ready, ready_s: float) -> None:
-        """Pass it on, and announce the start when this was the last model of it."""
-        self._observer.ready(plan, cause, ready, ready_s)
-        self._announce_if_started()
-
-    def first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
-        """Pass it on."""
-        self._observer.first_answer(plan, first_answer_s)
-
-    def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None:
-        """Pass it on."""
-        self._observer.reads(plan, reads)
-
-    def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
-        """Pass it on; nobody need wait any longer for a model that has been given up."""
-        self._observer.failed(plan, reason, how)
-        self._announce_if_started()
-
-    def _announce_if_started(self) -> None:
-        if self._when_started is None:
-            return
-        statuses = self.statuses()
-        if awaited(statuses) or failure(statuses) is not None:
-            return
-        with self._announcing:  # several supervisors may come here at once
-            announce, self._when_started = self._when_started, None
-        if announce is not None:
-            announce()
-
     def _adopted(
         self,
         config: Config,
         planned: Planned | None,
         going_on: Mapping[str, RunnerHandle],
-        take: Callable[[], RunnerProcess | None],
+        wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
-        plans = {plan.model: plan for plan in planned.plans} if planned else {}
         self._places = places(config.models, self._places)
-        handles, unplanned = {}, {}
-        for model in config.models:
-            plan = plans.get(model)
-            if model in going_on:
-                handles[model] = going_on[model]
-            elif plan is None or plan.strategy == "refused":
-                why = planned.problems.get(model) if planned else None
-                unplanned[model] = why or " ".join(plan.reasons if plan else ())
-            else:
-                supervision = self._supervision(config, model)
-                handles[model] = RunnerHandle(plan, supervision, self, check_file, take, self.feed.publish)
-        short = frozenset(model for model in unplanned if model in plans)
-        return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
+
+        def made(plan: LoadPlan) -> RunnerHandle:
+            means = Means(
+                check_file=check_file,
+                take_spare=partial(self._runner_ahead, plan),
+                wait=wait,
+                publish=self.feed.publish,
+                smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+            )
+            supervision = self._supervision(config, plan.model)
+            handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
+            handle.residence.when_at_rest = self._idle.look
+            return handle
+
+        return adopted(config, planned, going_on, made)
+
+    def _plan_for(self, config: Config, planned: Planned) -> None:
+        """Go on by the facts that the plans rest on."""
+        self.snapshot = planned.snapshot
+        budget = budget_of(planned.snapshot.memory, config.memory)
+        self.admission.plan_for(config.memory, budget.total_bytes)
+
+    def _runner_ahead(self, plan: LoadPlan) -> RunnerProcess | None:
+        """A runner that was started before it was wanted; None when there is none."""
+        return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])

@@ -12,13 +12,11 @@ import msgspec
 from edged.config.units import format_rate
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import MIN_RATE_BYTES, MIN_RATE_S, Calibration, Measurement
-from edged.lifecycle.status import Cause, Failure, seconds
+from edged.lifecycle.status import Cause, Failure, UnloadCause, seconds
 from edged.policy.types import LoadPlan, Measured, RepackGain
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
-
-CountedCause = Cause | Literal["evicted"]
 
 _JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what was cached is known
 FAILURE_EVENTS: dict[Failure, str] = {
@@ -26,6 +24,7 @@ FAILURE_EVENTS: dict[Failure, str] = {
     "crash": "runner_crashed",
     "hung": "runner_hung",
     "memory": "runner_oom_killed",
+    "room": "model_refused",
 }
 _SLOW_SHARE = 0.5  # of the rate that the plan counted on
 _KEPT_UNTIL_COUNTED = 200
@@ -38,7 +37,7 @@ class Counter(Protocol):
     def cold_start(
         self,
         model: str,
-        cause: CountedCause,
+        cause: Cause,
         phase: Literal["mapped", "ready", "first_token"],
         duration_s: float,
     ) -> None:
@@ -47,7 +46,7 @@ class Counter(Protocol):
     def read(
         self,
         model: str,
-        cause: CountedCause,
+        cause: Cause,
         phase: Literal["ready", "first_token"],
         read_bytes: int | None,
         major_faults: int,
@@ -62,12 +61,21 @@ class Counter(Protocol):
     def restarted(self, model: str) -> None:
         """A runner died and is started again."""
 
+    def unloaded(self, model: str, cause: UnloadCause) -> None:
+        """A model's memory was freed."""
+
+    def strained(self, step: str, level: int, *, risen: bool) -> None:
+        """Another step against memory pressure is in force."""
+
+    def pressed(self, stalled_share: float, short_bytes: int) -> None:
+        """What was last seen of memory pressure."""
+
 
 class _Load(msgspec.Struct, frozen=True, kw_only=True):
     """The last load of a model."""
 
     plan: LoadPlan
-    cause: CountedCause
+    cause: Cause
     foreseen: (
         bool  # the first one by its plan: a later one finds the file cached, of which the plan knew nothing
     )
@@ -161,8 +169,24 @@ class Record:
     def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died; it is tried again after a while."""
         fields = {"EVENT": FAILURE_EVENTS[how], "MODEL": plan.model, "STRATEGY": plan.strategy}
-        log.error("%s: %s", plan.model, reason, extra=fields)
-        self._count(lambda counter: counter.restarted(plan.model))
+        level = logging.WARNING if how == "room" else logging.ERROR
+        log.log(level, "%s: %s", plan.model, reason, extra=fields)
+        if how != "room":
+            self._count(lambda counter: counter.restarted(plan.model))
+
+    def unloaded(self, plan: LoadPlan, cause: UnloadCause) -> None:
+        """A model's memory is free."""
+        fields = {"EVENT": "model_unloaded", "MODEL": plan.model, "STRATEGY": plan.strategy}
+        log.info("%s: unloaded (%s)", plan.model, cause, extra=fields)
+        self._count(lambda counter: counter.unloaded(plan.model, cause))
+
+    def strained(self, step: str, level: int, *, risen: bool) -> None:
+        """Another step against memory pressure is in force."""
+        self._count(lambda counter: counter.strained(step, level, risen=risen))
+
+    def pressed(self, stalled_share: float, short_bytes: int) -> None:
+        """What was last seen of memory pressure."""
+        self._count(lambda counter: counter.pressed(stalled_share, short_bytes))
 
     def _begin(self, plan: LoadPlan, cause: Cause) -> _Load:
         """Remember the load: what comes after it is told without its cause."""
@@ -170,7 +194,7 @@ class Record:
             before = self._loads.get(plan.model)
             load = _Load(
                 plan=plan,
-                cause="evicted" if cause == "demand" and before is not None else cause,
+                cause=cause,
                 foreseen=before is None or before.plan is not plan,
             )
             self._loads[plan.model] = load

@@ -74,11 +74,12 @@ class Reload:
         others = [model for model in new.models if model not in kept]
         asked = {*plans, *found.added, *found.replaced}  # the rest had no plan before, and nobody touched it
         _check_planned(planned, [model for model in others if model in asked])
-        to_load = [
-            model
-            for model in others
-            if model in anew and (anew[model].load_at_start or (model in loaded and not anew[model].alone))
+        at_once = [
+            plan.model
+            for plan in planned.plans
+            if plan.load_at_start or (plan.model in loaded and not plan.makes_room)
         ]
+        to_load = [model for model in others if model in at_once]
         return _Intent(kept=frozenset(kept), planned=planned, to_load=tuple(to_load))
 
     def _memory(self) -> MemoryFacts:

@@ -3,29 +3,38 @@
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
-from edged.errors import EdgedError, InvalidRequest, Overloaded, RunnerFailed, Unavailable
+from edged.errors import EdgedError, InvalidRequest, NotBegun, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
 
 Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
+Asked = protocol.Generate | protocol.Embed | protocol.Warmup
 
+_ANSWERS: dict[type[Asked], tuple[type[Answer], ...]] = {
+    protocol.Generate: (protocol.TokenEvent, protocol.Admitted),
+    protocol.Embed: (protocol.Embeddings,),
+    protocol.Warmup: (protocol.Warmed,),
+}
 _CHECK_EVERY_S = 0.25
 
 
 class Pending:
     """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
 
-    def __init__(self, request: int, n_answers: int) -> None:
-        self.request = request
-        self.n_answers = n_answers
-        self.n_left = n_answers
+    def __init__(self, number: int, asked: Asked) -> None:
+        self.request = number
+        self.n_left = asked.n if isinstance(asked, protocol.Generate) else 1
+        self._asked = asked
+        self._unfinished = set(range(self.n_left))
+        self.has_begun = False  # something was said of it
         self._began_s = time.monotonic()
         self._first: dict[int, tuple[float, int]] = {}  # tokens of an answer, when the first of them came
         self._answers: queue.SimpleQueue[Answer | EdgedError] = queue.SimpleQueue()
 
     def put(self, answer: Answer | EdgedError) -> None:
         """Pass an answer on."""
+        self.has_begun = True
         self._answers.put(answer)
 
     def pace(self, answer: Answer | EdgedError) -> tuple[int, float] | None:
@@ -41,6 +50,24 @@ class Pending:
                 if answer.n_generated > n_before:
                     return answer.n_generated - n_before, time.monotonic() - began_s
         return None
+
+    def check(self, answer: Answer | EdgedError) -> None:
+        """Raises ProtocolError for an answer that was not asked for. Called with each, in their order."""
+        if isinstance(answer, EdgedError):
+            return
+        if not isinstance(answer, _ANSWERS[type(self._asked)]):
+            raise protocol.ProtocolError("the runner answered a request with something else")
+        if isinstance(answer, protocol.TokenEvent):
+            if answer.index not in self._unfinished:
+                raise protocol.ProtocolError("the runner continued an answer that has ended, or never began")
+            if answer.finish_reason:
+                self._unfinished.remove(answer.index)
+        if isinstance(answer, protocol.Embeddings) and isinstance(self._asked, protocol.Embed):
+            n_inputs, n_vectors = len(self._asked.texts) + len(self._asked.token_lists), len(answer.n_tokens)
+            if n_vectors != n_inputs:
+                raise protocol.ProtocolError(
+                    f"the runner answered {n_inputs} inputs with {n_vectors} vectors"
+                )
 
     def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
         """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
@@ -64,29 +91,26 @@ class Pending:
             raise answer
         return answer
 
-    def embeddings(
-        self, n_inputs: int, deadline: float, check: Callable[[], None] = lambda: None
-    ) -> protocol.Embeddings:
-        """The vectors of `n_inputs` inputs. Raises as `next` does, and RunnerFailed for anything else."""
+    def embeddings(self, deadline: float, check: Callable[[], None] = lambda: None) -> protocol.Embeddings:
+        """The vectors. Raises as `next` does."""
         answer = self.next(deadline, check)
-        if not isinstance(answer, protocol.Embeddings):
-            raise RunnerFailed("the runner answered an embedding with something else")
-        if len(answer.n_tokens) != n_inputs:
-            raise RunnerFailed(f"the runner answered {n_inputs} inputs with {len(answer.n_tokens)} vectors")
+        assert isinstance(answer, protocol.Embeddings), "it was checked as it came"
         return answer
 
     def warmed(self, deadline: float) -> protocol.Warmed:
-        """The answer to a warm-up. Raises as `next` does, and RunnerFailed for anything else."""
+        """The answer to a warm-up. Raises as `next` does."""
         answer = self.next(deadline)
-        if not isinstance(answer, protocol.Warmed):
-            raise RunnerFailed("the runner answered a warm-up with something else")
+        assert isinstance(answer, protocol.Warmed), "it was checked as it came"
         return answer
 
 
 class InFlight:
     """The requests that a runner works on, by number. For any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, when_none_left: Callable[[], None] = lambda: None) -> None:
+        """`when_none_left` is called after the last answer of the last request."""
+        self.none_since_s = 0.0  # when that was (monotonic)
+        self._when_none_left = when_none_left
         self._lock = threading.Lock()
         self._none_left = threading.Condition(self._lock)
         self._pending: dict[int, Pending] = {}
@@ -95,61 +119,90 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def begin(self, n_answers: int = 1) -> Pending:
-        """A new request; it is over when so many answers have ended."""
+    def begin(self, asked: Asked) -> Pending:
+        """A new request; it is over when all its answers have ended."""
         with self._lock:
             self._last += 1
-            self._pending[self._last] = pending = Pending(self._last, n_answers)
+            self._pending[self._last] = pending = Pending(self._last, asked)
             return pending
 
     def forget(self, pending: Pending) -> bool:
         """Take no more answers for it; False when it was over already."""
         with self._lock:
-            return self._drop(pending.request)
+            known = self._drop(pending.request)
+        if known and not self._pending:
+            self._when_none_left()
+        return known
 
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
-        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end."""
+        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end.
+
+        Raises as `Pending.check` does.
+        """
         with self._lock:
             pending = self._pending.get(request)
+            over = False
+            if pending is not None:
+                pending.check(answer)
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
-                    self._drop(request)
+                    over = self._drop(request)
         if pending is None:
             return None
         pending.put(answer)
+        if over and not self._pending:
+            self._when_none_left()
         return pending.pace(answer)
 
-    def abandon(self, why: str) -> None:
-        """End every request: its runner has ended."""
+    def abandon(self, why: str, begun: Collection[int] | None = ()) -> None:
+        """End every request: its runner has ended. `begun`: those it was computing (None: it may be any)."""
         with self._lock:
             pending, self._pending = self._pending, {}
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
-        for request in pending.values():
-            request.put(RunnerFailed(why))
+        for number, request in pending.items():
+            has_begun = request.has_begun or begun is None or number in begun
+            request.put(RunnerFailed(why) if has_begun else NotBegun(why))
 
-    def wait_until_none(self, deadline: float) -> bool:
+    def wait_until_none(self, deadline: float | None = None) -> bool:
         """Return when every request has its last answer; False if `deadline` (monotonic) passes before."""
+        left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
         with self._lock:
-            return self._none_left.wait_for(lambda: not self._pending, max(0.0, deadline - time.monotonic()))
+            return self._none_left.wait_for(lambda: not self._pending, left_s)
 
     def _drop(self, request: int) -> bool:
         """Forget a request, under the lock; False when it was over already."""
         known = self._pending.pop(request, None) is not None
         if not self._pending:
+            self.none_since_s = time.monotonic()
             self._none_left.notify_all()
         return known
 
 
 class Generation:
-    """A generation request: the tokens of its answers, one after the other, and a way to give up."""
+    """A generation request: the tokens of its answers, one after the other, and a way to give up.
 
-    def __init__(self, pending: Pending, cancel: Callable[[], None]) -> None:
+    Where a runner died before it began, the next one is asked, once: nobody notices but by the time.
+    """
+
+    def __init__(
+        self,
+        pending: Pending | None,
+        n_answers: int,
+        cancel: Callable[[Pending], None],
+        ask_again: Callable[[float], Pending | None],
+    ) -> None:
+        """`ask_again` waits so many seconds for the next runner, and submits the request to it (or None).
+
+        Without `pending` that is done at the first `poll`.
+        """
         self._pending = pending
         self._cancel = cancel
+        self._ask_again: Callable[[float], Pending | None] | None = ask_again
         self.n_prompt_tokens: int | None = None
         self.n_cached_tokens: int | None = None
-        self._unfinished = set(range(pending.n_answers))
+        self._unfinished = set(range(n_answers))
 
     @property
     def finished(self) -> bool:
@@ -160,24 +213,35 @@ class Generation:
         """The next token, or None when there is none for `wait_s` or it has just been admitted.
 
         For callers that look after their client meanwhile; `cancel` is theirs. Raises InvalidRequest,
-        Overloaded or RunnerFailed.
+        Overloaded, RunnerFailed, and Unavailable when the next runner is not to be waited for.
         """
-        answer = self._pending.take(wait_s)
+        answer = self._next(wait_s)
         if isinstance(answer, protocol.Admitted):
             self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
             return None
-        if answer is not None and not isinstance(answer, protocol.TokenEvent):
-            raise RunnerFailed("the runner answered a generation with something else")
-        if answer is not None:
-            if answer.index not in self._unfinished:
-                raise RunnerFailed("the runner continued an answer that has ended, or was not asked for")
-            if answer.finish_reason:
-                self._unfinished.remove(answer.index)
+        if answer is None:
+            return None
+        assert isinstance(answer, protocol.TokenEvent), "it was checked as it came"
+        if answer.finish_reason:
+            self._unfinished.remove(answer.index)
         return answer
+
+    def _next(self, wait_s: float) -> Answer | None:
+        if self._pending is not None:
+            try:
+                return self._pending.take(wait_s)
+            except NotBegun:
+                if self._ask_again is None:
+                    raise
+                self._pending = None
+        elif self._ask_again is not None and (pending := self._ask_again(wait_s)) is not None:
+            self._pending, self._ask_again = pending, None
+        return None
 
     def cancel(self) -> None:
         """Free the slot. Safe at any time, and again."""
-        self._cancel()
+        if self._pending is not None:
+            self._cancel(self._pending)
 
 
 def error_of(rejected: protocol.Rejected) -> EdgedError:

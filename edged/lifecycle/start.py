@@ -9,9 +9,13 @@ _GETS_ON_S = 5.0  # looks at a runner that loads are less than that apart
 
 
 def awaited(statuses: Sequence[ModelStatus]) -> tuple[ModelStatus, ...]:
-    """The models for which the start waits: not for one that failed for good, or too often."""
+    """The models for which the start waits: not for one that failed for good, or too often, or that has been
+    unloaded meanwhile.
+    """
     return tuple(
-        each for each in statuses if each.load_at_start and each.state != "ready" and each.given_up is None
+        each
+        for each in statuses
+        if each.load_at_start and each.state != "ready" and each.given_up is None and each.unloaded_by is None
     )
 
 

@@ -3,14 +3,17 @@
 import math
 import signal
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
-Cause = Literal["boot", "demand", "crash", "hung", "reload"]
+Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
+UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
 GivenUp = Literal["file", "memory", "crashes"]
-Failure = Literal["file", "crash", "hung", "memory"]
+Cooled = Literal["pages", "context"]
+Failure = Literal["file", "crash", "hung", "memory", "room"]
 
 # A rate is believed when it was measured for so long and over so much of the file; reading has a share of its
 # own in what was measured before it began, and the rest of the file may lie in the page cache.
@@ -28,18 +31,24 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
-    phase: str | None = None  # while loading: prefetch, vocabulary, context, warmup
+    pinned: bool = False
+    phase: str | None = None  # while loading: room (waits for it), prefetch, vocabulary, context, warmup
     bytes_done: int = 0
     bytes_total: int = 0
     prefetch_done: bool = False
     reason: str | None = None  # why it failed or is refused
     given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
+    cause: Cause | None = None  # of its last load
+    unloaded_by: UnloadCause | None = None  # why it is not there any more; None again when it is ready
+    leaving: UnloadCause | None = None  # why it is unloaded as soon as its requests are answered
+    keep_alive_s: float | None = None  # how long it stays without requests; None: as long as there is room
     silent_s: float = 0.0  # how long its runner has shown no sign of life
     last_log_lines: tuple[str, ...] = ()
     pid: int | None = None
     n_ctx: int | None = None
     n_embd: int | None = None
     restarts: int = 0
+    cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0
     queued_requests: int = 0
     drafted_tokens: int = 0  # computed ahead of their turn since the load, and how many of them were right
@@ -50,7 +59,6 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     measured_first_answer_s: float | None = None
     remaining_s: float | None = None  # predicted time until it answers, while loading
     least_remaining_s: float | None = None  # it takes at least so long; None while nothing is sure
-    cause: Cause | None = None  # why it was loaded the last time
     tokens_per_s: float | None = None  # of its last answers, as their clients saw it
     unused_s: float | None = None  # since somebody last asked it or was answered
 
@@ -95,6 +103,8 @@ def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     """
     if status.state != "loading":
         return None
+    if status.phase == "room":  # its load has not begun
+        return status.predicted_ready_s
     planned_s = None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
     if not status.bytes_done or status.prefetch_done or (planned_s and not _reads_first(status)):
         return planned_s
@@ -107,9 +117,10 @@ def least_remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     It is where everything is read before the model answers, and this load has measured how fast that goes:
     what a plan has predicted may rest on another state of the page cache.
     """
-    if status.state != "loading" or not _reads_first(status) or status.prefetch_done:
+    if status.state != "loading" or status.phase == "room" or status.prefetch_done:
         return None
-    if elapsed_s < _SURE_AFTER_S or status.bytes_done < min(_SURE_SHARE * status.bytes_total, _SURE_BYTES):
+    enough_bytes = min(_SURE_SHARE * status.bytes_total, _SURE_BYTES)
+    if not _reads_first(status) or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
         return None
     return _SURE_RATIO * _reading_s(status, elapsed_s)
 
@@ -126,24 +137,32 @@ def why_not_ready(status: ModelStatus) -> str:
     """A sentence for who asked for a model that does not answer."""
     if status.state == "failed":
         return f"model {status.model} cannot be loaded: {status.reason}"
-    return f"model {status.model} is {', '.join([status.state, *progress(status)])}"
+    return f"model {_situation(status)}"
 
 
 def how_far(status: ModelStatus) -> str:
-    """A line for who waits: `loading smollm2, 42 % read, about 3 s left`."""
-    if status.state == "failed":  # and it is tried again
-        return " ".join(f"{status.model} failed: {status.reason}".split())
-    return ", ".join([f"{status.state} {status.model}", *progress(status)])
+    """A line for who waits: `smollm2 is loading, 42 % read, about 3 s left`."""
+    failed = status.state == "failed"  # and it is tried again
+    text = f"{status.model} failed: {status.reason}" if failed else _situation(status)
+    return " ".join(text.split())
 
 
 def progress(status: ModelStatus) -> list[str]:
     """What is known of how far a load is."""
     parts = []
-    if status.bytes_total and not status.prefetch_done:
+    if status.bytes_total and not status.prefetch_done and status.phase != "room":
         parts.append(f"{100 * status.bytes_done / status.bytes_total:.0f} % read")
     if status.remaining_s:
         parts.append(f"about {math.ceil(status.remaining_s)} s left")
     return parts
+
+
+def _situation(status: ModelStatus) -> str:
+    if status.phase == "room" and status.reason:
+        return f"{status.model} waits for room in memory: {status.reason}"
+    if status.state == "ready" and status.leaving:
+        return f"{status.model} is being unloaded ({status.leaving}) once its requests are answered"
+    return ", ".join([f"{status.model} is {status.state}", *progress(status)])
 
 
 def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
@@ -154,6 +173,17 @@ def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
         names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
         return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"
     return f"the runner exited with code {exit_code} while {state}"
+
+
+def what_goes_on(statuses: Iterable[ModelStatus]) -> Literal["loading", "computing"] | None:
+    """Whether any model is loaded or read just now, or else computes; None: nothing goes on."""
+    computing = False
+    for each in statuses:
+        reading = each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done
+        if reading or each.state in ("loading", "unloading"):
+            return "loading"
+        computing = computing or bool(each.busy_slots or each.queued_requests)
+    return "computing" if computing else None
 
 
 def seconds(duration_s: float | None) -> str:

@@ -1,5 +1,6 @@
 """How runners are watched, who is told, and a plan as the first frame to its runner."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -9,7 +10,7 @@ import msgspec
 from edged.config.schema import Config
 from edged.gguf.footprint import MAX_DRAFT_TOKENS
 from edged.lifecycle.prefixes import prefix_folder
-from edged.lifecycle.status import Cause, Failure, GivenUp
+from edged.lifecycle.status import Cause, Failure, GivenUp, UnloadCause
 from edged.policy.types import ByteRange, LoadPlan
 from edged.runner import protocol
 from edged.runner.turns import expect
@@ -28,6 +29,9 @@ class Supervision(msgspec.Struct, frozen=True, kw_only=True):
     max_queue_tokens: int
     step_s: float = 0.25
     speculate: bool = False
+    pinned: bool = False
+    keep_alive_s: float = math.inf  # without requests
+    linger_s: float = 0.0  # how long room is made for a load that nobody waits for any more
     prefix_dir: str | None = None
     prefix_bytes: int = 0
     lease_fd: int | None
@@ -56,10 +60,20 @@ def supervision_of(
         speculate=settings.speculation == "auto",
         prefix_dir=str(prefix_folder(config, model)),
         prefix_bytes=int(settings.prefix_cache),
+        pinned=settings.pinned,
+        keep_alive_s=keep_alive_s(config, model),
+        linger_s=loading.request_wait,
         lease_fd=lease_fd,
         board_fd=board_fd,
         number=number,
     )
+
+
+def keep_alive_s(config: Config, model: str) -> float:
+    """How long a model stays without requests; infinite: as long as there is room."""
+    own = config.models[model].keep_alive
+    kept = config.loading.keep_alive if own == "auto" else own
+    return math.inf if kept == "never" else float(kept)
 
 
 class Backoff:
@@ -137,10 +151,14 @@ class Observer(Protocol):
     def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died."""
 
+    def unloaded(self, plan: LoadPlan, cause: UnloadCause) -> None:
+        """A model's memory is free."""
 
-def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
-    """What to load and how."""
-    warm = plan.strategy in ("warm", "locked")
+
+def start_frame(plan: LoadPlan, supervision: Supervision, *, reads_ahead: bool = True) -> protocol.Start:
+    """What to load and how; without `reads_ahead` pages come as they are touched, but for pinned ones."""
+    reads_ahead = reads_ahead or bool(plan.mlock_bytes) or plan.repack
+    warm = plan.strategy in ("warm", "locked") and reads_ahead
     return protocol.Start(
         path=plan.path,
         kind=plan.kind,
@@ -155,7 +173,7 @@ def start_frame(plan: LoadPlan, supervision: Supervision) -> protocol.Start:
         type_v=plan.type_v,
         n_threads=plan.n_threads,
         adapt_threads=plan.adapt_threads,
-        prefetch=_ranges(plan.prefetch),
+        prefetch=_ranges(plan.prefetch) if reads_ahead else (),
         random_access=_ranges(plan.random_access),
         replaced=_ranges(plan.replaced),
         mlock_bytes=plan.mlock_bytes,

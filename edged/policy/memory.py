@@ -1,6 +1,6 @@
 """How much memory the models may take together, and how they share it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -17,11 +17,21 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     total_bytes: int
     origin: str
     is_known: bool = True
+    pinned: Mapping[str, int] = {}  # what models that never leave take of it, where it is less for that
 
     @property
     def text(self) -> str:
         """For a sentence: `1.2 GiB for models (1.3 GiB available, 128 MiB in reserve)`."""
-        return f"{format_bytes(self.total_bytes)} for models ({self.origin})"
+        beside = "".join(
+            f", {format_bytes(taken_bytes)} taken by {model}, which is pinned"
+            for model, taken_bytes in self.pinned.items()
+        )
+        return f"{format_bytes(self.total_bytes)} for models ({self.origin}{beside})"
+
+    def beside(self, pinned: Mapping[str, int]) -> "Budget":
+        """What others can have when all leave but the pinned ones."""
+        left_bytes = max(0, self.total_bytes - sum(pinned.values()))
+        return msgspec.structs.replace(self, total_bytes=left_bytes, pinned=pinned)
 
 
 def budget_of(facts: MemoryFacts, memory: Memory) -> Budget:

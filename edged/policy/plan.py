@@ -4,9 +4,10 @@ Models that start with edged share the budget. In the order of the configuration
 that it can run with, its file in the page cache if that fits. What is then left is divided equally among
 those that could use more. Copies of repacked weights come last: they get what no model, those loaded on
 demand included, has another use for. So two models that fit are both in memory, somewhat shrunk, rather than
-one in full and the other not at all; where not all fit, the first ones named win. One that does not fit
-beside them is loaded on demand: its user still gets answers, at the price of unloading others, which is
-better than none.
+one in full and the other not at all; where not all fit, pinned ones win, then the first ones named.
+
+The others are loaded on demand. Where settings that serve as well fit beside those that start, they get them,
+and nobody has to leave. Else they are planned for all the memory that is not pinned: others leave for them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -38,14 +39,19 @@ def plan(
     starting = _in_company(
         snapshot, [prospect for prospect in prospects if prospect.starts and prospect.conflict is None]
     )
+    starting.sort(key=lambda prospect: not prospect.model.model.pinned)
     found, used_bytes = _together(snapshot, [prospect.unrepacked for prospect in starting], budget)
+    left_bytes = max(0, budget.total_bytes - used_bytes)
+    pinned = {
+        model.id: _need_bytes(found[model.id]) for model in models if model.id in found and model.model.pinned
+    }
     apart = {
-        prospect.model.id: _apart(snapshot, prospect, budget, used_bytes)
+        prospect.model.id: _apart(snapshot, prospect, budget.beside(pinned), left_bytes)
         for prospect in prospects
         if prospect.model.id not in found
     }
     kept_bytes = max((_need_bytes(plan) for plan in apart.values() if _is_beside(plan)), default=0)
-    spare_bytes = max(0, budget.total_bytes - used_bytes - kept_bytes)
+    spare_bytes = max(0, left_bytes - kept_bytes)
     found |= apart | _repacked(snapshot, starting, found, budget, spare_bytes)
     return tuple(found[prospect.model.id] for prospect in prospects)
 
@@ -125,7 +131,7 @@ def _need_bytes(plan: LoadPlan) -> int:
 
 
 def _is_beside(plan: LoadPlan) -> bool:
-    return plan.strategy != "refused" and not plan.alone
+    return plan.strategy != "refused" and not plan.makes_room
 
 
 def _way(prospect: Prospect, room_bytes: int) -> Way:
@@ -140,30 +146,35 @@ def _more_bytes(prospect: Prospect, least_bytes: int) -> int:
     return max(0, wanted.need_bytes - least_bytes) if wanted is not None else 0
 
 
-def _apart(snapshot: HardwareSnapshot, prospect: Prospect, budget: Budget, used_bytes: int) -> LoadPlan:
-    """A model that is not loaded at the start: beside the others if it fits, else only without them."""
+def _apart(snapshot: HardwareSnapshot, prospect: Prospect, freed: Budget, left_bytes: int) -> LoadPlan:
+    """A model that is not loaded at the start.
+
+    `freed` is what there is when all leave that may, `left_bytes` what those that start leave.
+    """
     if prospect.conflict is not None:
-        return _refused(snapshot, prospect, budget)
-    left_bytes = max(0, budget.total_bytes - used_bytes)
+        return _refused(snapshot, prospect, freed)
+    most = cheapest(prospect, False, freed.total_bytes)
+    if most is None:
+        return _refused(snapshot, prospect, freed)
     beside = cheapest(prospect, False, left_bytes)
-    way = beside or cheapest(prospect, False, budget.total_bytes)
-    if way is None:
-        return _refused(snapshot, prospect, budget)
-    found = _load_plan(
-        snapshot,
-        prospect,
-        way,
-        budget,
-        left_bytes if beside else budget.total_bytes,
-        _not_at_start(prospect, way, left_bytes, fits_beside=beside is not None),
-    )
-    return msgspec.structs.replace(found, alone=beside is None)
+    fits_beside = beside is not None and _serves_as_well(prospect, beside, most)
+    way = beside if beside is not None and fits_beside else most
+    room_bytes = left_bytes if fits_beside else freed.total_bytes
+    why = _not_at_start(prospect, way, left_bytes, fits_beside=fits_beside)
+    found = _load_plan(snapshot, prospect, way, freed, room_bytes, why)
+    return msgspec.structs.replace(found, makes_room=not fits_beside)
+
+
+def _serves_as_well(prospect: Prospect, smaller: Way, larger: Way) -> bool:
+    """Whether who asks one thing at a time is no worse off: all of the context, and a file not paged."""
+    pages = smaller.paged and prospect.model.model.strategy != "lazy"
+    return not pages and smaller.level.settings.n_ctx == larger.level.settings.n_ctx
 
 
 def _not_at_start(prospect: Prospect, way: Way, left_bytes: int, *, fits_beside: bool) -> str:
     model = prospect.model.model
     if prospect.starts:
-        why = "it does not fit beside the models named before it"
+        why = "it does not fit beside the models that come before it"
     elif model.strategy == "on_demand":
         why = "strategy is set to on_demand"
     else:
@@ -171,8 +182,8 @@ def _not_at_start(prospect: Prospect, way: Way, left_bytes: int, *, fits_beside:
     if fits_beside:
         return f"{why}: it is loaded when a request asks for it, beside the others"
     return (
-        f"{why}: it is loaded when a request asks for it and no other model is loaded, since it needs "
-        f"{format_bytes(way.need_bytes)} and they leave {format_bytes(left_bytes)}"
+        f"{why}: it is loaded when a request asks for it, and others are unloaded for it, since it needs "
+        f"{format_bytes(way.need_bytes)} and those loaded at start leave {format_bytes(left_bytes)}"
     )
 
 
@@ -244,6 +255,7 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
         kind=prospect.kind,
         strategy=way.strategy,
         load_at_start=False,
+        paged=way.paged,
         repack=chosen.repack,
         n_ctx=chosen.n_ctx,
         n_seq_max=chosen.n_seq_max,
@@ -263,6 +275,7 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
             base_bytes=way.level.footprint.base_bytes,
             ready_s=way.timing.ready_s,
             first_answer_s=way.timing.first_answer_s,
+            started_s=way.timing.started_s,
             read_bytes_per_s=prospect.reading.bytes_per_s,
         ),
         reasons=(*why, *thread_reasons(n_threads, fixed != "auto", cpu)),

@@ -39,12 +39,16 @@ def _remedy(
         if _fits(snapshot, prospect, changed, budget, at_start):
             settings = " and ".join(f"{where}.{name} to {getattr(changed, name)}" for name in names)
             return f"set {settings}, and it fits"
+    pinned_bytes = sum(budget.pinned.values())
+    if pinned_bytes and need_bytes <= budget.total_bytes + pinned_bytes:
+        which = " and ".join(f"models.{model}.pinned" for model in budget.pinned)
+        return f"set {which} to false, and it fits"
     lazily = msgspec.structs.replace(prospect.settings, lazy_available=True)
     if not prospect.settings.lazy_available and _fits(
         snapshot, msgspec.structs.replace(prospect, settings=lazily), prospect.model.model, budget, at_start
     ):
         return f"it would fit if it were loaded lazily, but {NO_LAZY_MAP}; or choose a smaller {where}.file"
-    memory = _memory_remedy(snapshot.memory.usable_bytes, prospect.settings.memory, need_bytes)
+    memory = _memory_remedy(snapshot.memory.usable_bytes, prospect.settings.memory, need_bytes + pinned_bytes)
     if memory is None:
         return f"no setting makes it fit on this machine: choose a smaller model as {where}.file"
     return f"set {memory}, or choose a smaller {where}.file"

@@ -10,7 +10,7 @@ from edged.policy.types import LoadPlan
 # What a context and its memory are made by; a strategy only says how the file gets into memory.
 _MADE_BY = (
     *("path", "kind", "repack", "n_ctx", "n_seq_max", "n_batch", "n_ubatch"),
-    *("type_k", "type_v", "n_threads", "alone"),
+    *("type_k", "type_v", "n_threads"),
 )
 _FIXABLE = ("kind", "strategy", "repack", "n_ctx", "n_seq_max", "n_batch", "n_ubatch", "type_k", "type_v")
 

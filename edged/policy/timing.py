@@ -92,6 +92,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
     ready_s: float | None
     first_answer_s: float | None
+    started_s: float = 0.0  # with nothing to read
 
 
 def reading_of(
@@ -145,10 +146,12 @@ def timing_of(
     else:
         complete_s = _later(started_s, reading.sequential_s)
     if strategy in ("warm", "locked"):
-        return Timing(ready_s=_sum(complete_s, batch_s), first_answer_s=_sum(complete_s, 2 * batch_s))
-    if not settings.lazy_available or level.settings.repack:
-        return Timing(ready_s=complete_s, first_answer_s=_sum(complete_s, batch_s))
-    return Timing(ready_s=started_s, first_answer_s=_sum(complete_s, batch_s))
+        ready_s, first_answer_s = _sum(complete_s, batch_s), _sum(complete_s, 2 * batch_s)
+    elif not settings.lazy_available or level.settings.repack:
+        ready_s, first_answer_s = complete_s, _sum(complete_s, batch_s)
+    else:
+        ready_s, first_answer_s = started_s, _sum(complete_s, batch_s)
+    return Timing(ready_s=ready_s, first_answer_s=first_answer_s, started_s=started_s)
 
 
 def in_turn(readings: Sequence[Reading]) -> list[Reading]:

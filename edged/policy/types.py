@@ -84,6 +84,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     base_bytes: int = 0  # the fitted part of both
     ready_s: float | None  # None where the storage rate is unknown
     first_answer_s: float | None
+    started_s: float = 0.0  # the part of both that is no reading: interpreter, vocabulary, context
     read_bytes_per_s: float | None = None  # what the file's storage is believed to give
 
 
@@ -99,7 +100,8 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     kind: Kind
     strategy: Strategy
     load_at_start: bool
-    alone: bool = False  # it fits only while no other model is loaded
+    paged: bool = False  # its file need not stay in memory, but for what is locked of it
+    makes_room: bool = False  # it does not fit beside those that are loaded at start: some leave for it
     repack: bool
     n_ctx: int
     n_seq_max: int

@@ -172,6 +172,9 @@ class FakeRunner:
                 self._waiting = deque(job for job in self._waiting if job.request.id != frame.id)
             case protocol.Warmup():
                 self._send(protocol.Warmed(frame.id, knobs.step_s))
+            case protocol.Cool():
+                idle = not (self._running or self._waiting)
+                self._send(protocol.Cooled(idle, frame.shrink, knobs.file_bytes if idle else 0))
             case protocol.Generate() | protocol.Embed():
                 problem = self._problem(frame, start, knobs)
                 if problem is not None:
@@ -209,6 +212,7 @@ class FakeRunner:
         return None
 
     def _embed(self, frame: protocol.Embed, start: protocol.Start, knobs: Knobs) -> None:
+        self._pulse.compute((frame.id,))
         self._maybe_strike(knobs)
         self._n_steps += 1
         lengths = [min(len(each), start.n_ctx) for each in [*frame.texts, *frame.token_lists]]

@@ -46,6 +46,7 @@ class Prefetch:
         self._in_turn = threading.Event()
         self._finished = threading.Event()
         self._stop = threading.Event()
+        self._restarting = threading.Lock()
         if not self._bytes_total:
             self._nothing_is_left()
 
@@ -56,7 +57,7 @@ class Prefetch:
 
     @property
     def stopped(self) -> bool:
-        """Whether the runner is about to end."""
+        """Whether it was told to stop."""
         return self._stop.is_set()
 
     @property
@@ -71,6 +72,17 @@ class Prefetch:
     def stop(self) -> None:
         """Stop reading at the next chunk."""
         self._stop.set()
+
+    def again(self, ranges: Sequence[FileRange]) -> None:
+        """Read `ranges` in a thread of its own, what is cached as well; nothing happens while it reads."""
+        with self._restarting:
+            if not self.done or not ranges:
+                return
+            self._ranges = ranges
+            self._bytes_total, self._bytes_done = sum(piece.length for piece in ranges), 0
+            for event in (self._stop, self._begun, self._in_turn, self._finished):
+                event.clear()
+        self.start()
 
     def wait(self) -> None:
         """Return when the reader has finished."""
@@ -173,8 +185,17 @@ def without(ranges: Sequence[FileRange], removed: Sequence[FileRange]) -> tuple[
 
 def anon_bytes() -> int | None:
     """This process's anonymous memory."""
+    return _status_bytes("RssAnon:")
+
+
+def resident_bytes() -> int:
+    """What this process has in memory, mapped files included."""
+    return _status_bytes("VmRSS:") or 0
+
+
+def _status_bytes(name: str) -> int | None:
     for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("RssAnon:"):
+        if line.startswith(name):
             return int(line.split()[1]) * 1024
     return None
 

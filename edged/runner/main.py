@@ -1,13 +1,12 @@
-"""A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD PULSE_FD`.
+"""A runner: one process, one model. The daemon starts `python -m edged.runner.main FD PULSE_FD [spare]`.
 
 Reading begins before anything heavy is imported: on slow storage the file is the floor, and imports,
 vocabulary and context hide behind it. A runner that is not told at once what to read (models are being
-planned) imports meanwhile, in a thread that does not hold up the reader.
+planned, or it is a spare for a later load) imports meanwhile, in a thread that does not hold up the reader.
 """
 
-import contextlib
 import ctypes
-import importlib
+import os
 import select
 import signal
 import socket
@@ -15,26 +14,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.ahead import begin_to_import
 from edged.runner.bindings import bind_alone
 from edged.runner.confine import confine
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
-from edged.runner.loading import (
-    Prefetch,
-    anon_bytes,
-    lazy_map_is_loaded,
-    ranges_to_warm,
-    reads_so_far,
-    telling_reads,
-)
+from edged.runner.loading import Prefetch, anon_bytes, lazy_map_is_loaded, reads_so_far, telling_reads
 from edged.runner.mapping import Rows, advise_random, pin
 from edged.runner.outbox import Outbox
 from edged.runner.pulse import Pulse
 from edged.runner.turns import Turns
+from edged.runner.warmth import Warmth, pin_behind
 
 if TYPE_CHECKING:
     from edged.runner.engine.engine import Engine
@@ -45,32 +40,34 @@ _FIRST_CHUNK_TOKENS = 64  # of a prompt beside answers, until it is known how lo
 _OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
 
 
+class Kept(NamedTuple):
+    """What a context holds for later requests: `put_away` writes what is wanted again, `forget` drops all."""
+
+    put_away: Callable[[], None] = lambda: None
+    forget: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
 class Loaded:
     """A loaded model with everything that serves it."""
 
-    def __init__(
-        self,
-        model: "Model",
-        context: "Context",
-        engine: "Engine[Any]",
-        intake: "Intake",
-        rows: Rows,
-        put_away: Callable[[], None] = lambda: None,
-    ) -> None:
-        """`put_away` writes what of the context is wanted again; called when the engine has stopped."""
-        self.model = model
-        self.context = context
-        self.engine = engine
-        self.intake = intake
-        self.rows = rows
-        self._put_away = put_away
+    model: "Model"
+    context: "Context"
+    engine: "Engine[Any]"
+    intake: "Intake"
+    rows: Rows
+    prefetch: Prefetch
+    kept: Kept
 
-    def close(self) -> None:
-        """Stop computing, keep hot prefixes, and give the memory back."""
+    def forget(self) -> None:
+        """Keep hot prefixes, and forget every sequence; on the engine's thread, while nothing runs."""
+        self.kept.put_away()
+        self.kept.forget()
+
+    def stop(self) -> None:
+        """Stop computing and keep hot prefixes. The memory goes with the process."""
         self.engine.stop()
-        self._put_away()
-        self.context.close()
-        self.model.close()
+        self.kept.put_away()
 
 
 def main() -> int:
@@ -81,7 +78,7 @@ def main() -> int:
     connection = socket.socket(fileno=int(sys.argv[1]))
     pulse = Pulse(int(sys.argv[2]))
     if not select.select([connection], [], [], 0)[0]:
-        threading.Thread(target=_import, name="import", daemon=True).start()
+        begin_to_import(pulse, unhurried=sys.argv[3:] == ["spare"])
     frames = protocol.read_to_runner(connection)
     start = next(frames, None)
     if not isinstance(start, protocol.Start):
@@ -99,7 +96,7 @@ def main() -> int:
         serve(asking(frames, turns), start, loaded, outbox)
     finally:
         prefetch.stop()
-        loaded.close()
+        loaded.stop()
     return 0
 
 
@@ -130,22 +127,27 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
     if start.mlock_bytes and start.wait_for_prefetch:
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
-        threading.Thread(target=_pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    worker, put_away = _worker(start, model, context, prefetch, outbox)
+        threading.Thread(target=pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
+    worker, kept = _worker(start, model, context, prefetch, outbox)
     pulse.count_nodes()
     engine = Engine(
         *(worker, abort_flag, outbox.send),
         first_wait=prefetch.wait if start.pass_waits else prefetch.wait_for_turn,
         beat=pulse.beat,
+        show_computing=pulse.compute,
     )
     engine.start()
     if start.warmup:
         outbox.send(protocol.Progress("warmup", 0, 0))
         engine.warm_up()
         clock.lap("warmup_s")
-    intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests)
-    rows = Rows(start.path, start.random_access, model.vocabulary.size)
-    loaded = Loaded(model, context, engine, intake, rows, put_away)
+    loaded = Loaded(
+        *(model, context, engine),
+        intake=Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests),
+        rows=Rows(start.path, start.random_access, model.vocabulary.size),
+        prefetch=prefetch,
+        kept=kept,
+    )
     outbox.send(
         protocol.Ready(
             n_ctx=context.n_ctx,
@@ -173,6 +175,7 @@ def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protoc
 
 def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
     """Pass requests on until Shutdown, or until the daemon closes the connection."""
+    warmth = Warmth(start, loaded, outbox.send)
     for frame in frames:
         match frame:
             case protocol.Generate() | protocol.Embed():
@@ -182,9 +185,12 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                     outbox.send(_refusal(frame.id, str(error), error.param))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
-            case protocol.Warmup():  # in a thread: requests and cancels must not wait for the whole file
-                warming = (frame.id, start, loaded, outbox)
-                threading.Thread(target=_warm_again, args=warming, name="warmup", daemon=True).start()
+            case protocol.Warmup():
+                warmth.warm(frame.id)
+            case protocol.Cool():
+                warmth.cool(frame)
+            case protocol.ReadAhead():
+                warmth.read_ahead(allowed=frame.allowed)
             case protocol.Limit():
                 loaded.engine.limit(frame)
                 loaded.intake.max_answers = start.n_seq_max + frame.max_queue_requests
@@ -210,17 +216,10 @@ def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected
     return protocol.Rejected(id=request, kind="invalid", message=message, param=param)
 
 
-def _warm_again(request: int, start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
-    again = Prefetch(start.path, ranges_to_warm(start), outbox.send, Turns(start.board_fd, start.number))
-    again.start()
-    again.wait()
-    loaded.engine.warm(request)
-
-
 def _worker(
     start: protocol.Start, model: "Model", context: "Context", prefetch: Prefetch, outbox: Outbox
-) -> tuple[Any, Callable[[], None]]:
-    """What computes, and what to do when it has stopped."""
+) -> tuple[Any, Kept]:
+    """What computes, and what its context keeps."""
     from edged.runner.engine.embed import EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
     from edged.runner.engine.lease import Lease
@@ -238,7 +237,7 @@ def _worker(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
         embed = EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
-        return embed, lambda: None
+        return embed, Kept()
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
@@ -255,24 +254,9 @@ def _worker(
     speculation = Speculation(start.max_draft_tokens) if drafts else None
     scheduler = Scheduler(limits, context, pace, shelf, speculation)
     worker = GenerateWorker(scheduler, context, model.vocabulary, lease, send)
-    return worker, lambda: put_away(shelf, scheduler.hot_prefixes(), context.keep) if shelf else None
-
-
-def _pin_behind(start: protocol.Start, prefetch: Prefetch) -> None:
-    prefetch.wait()
-    if not prefetch.stopped:
-        pin(start.path, start.prefetch)
-
-
-def _import() -> None:
-    """Import what models need; what goes wrong is the load's to say, which imports it again.
-
-    All of it: a module that is read once the file's reader is at work waits behind all that was read ahead.
-    """
-    with contextlib.suppress(ImportError, OSError, RuntimeError):
-        bind_alone()
-        for name in ("model", "intake", "shelf", "engine.embed", "engine.generate", "engine.speculation"):
-            importlib.import_module(f"edged.runner.{name}")
+    if shelf is None:
+        return worker, Kept(forget=scheduler.forget)
+    return worker, Kept(lambda: put_away(shelf, scheduler.hot_prefixes(), context.keep), scheduler.forget)
 
 
 def _offer_to_the_oom_killer() -> None:
@@ -296,4 +280,6 @@ class _Clock:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # destructors take 80 ms for what the kernel does in 30, and the next load waits for it

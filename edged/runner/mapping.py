@@ -34,6 +34,10 @@ class Rows:
         self._row_bytes = tables[0].length // n_rows if whole else 0
         self._asked_for: set[int] = set()
 
+    def forget(self) -> None:
+        """The rows asked for so far have been given back."""
+        self._asked_for.clear()
+
     def want(self, inputs: Sequence[Sequence[int]]) -> None:
         """Begin to read the rows of those tokens that are new; returns at once."""
         new = {token for tokens in inputs for token in tokens} - self._asked_for
@@ -52,6 +56,19 @@ class Rows:
 def let_go(path: str, ranges: Sequence[FileRange]) -> None:
     """Give back the pages of parts that are used no more; they stay cached while nobody needs the room."""
     _advise(path, ranges, _MADV_DONTNEED)
+
+
+def give_back(path: str) -> None:
+    """Give back a file's pages, the page cache's as well, but for pinned ones."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            whole = [FileRange(0, os.fstat(file.fileno()).st_size)]
+            for address, _, length in _mapped(path, whole):
+                # refused (EINVAL) where the pages are locked
+                _libc().madvise(ctypes.c_void_p(address), ctypes.c_size_t(length), _MADV_DONTNEED)
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    except OSError as error:  # removed since: the map has it still, and keeps it
+        print(f"{path}: its pages cannot be given back: {error}", file=sys.stderr)
 
 
 def _advise(path: str, ranges: Sequence[FileRange], advice: int) -> None:

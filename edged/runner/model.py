@@ -88,33 +88,49 @@ class Context:
         params.kv_unified = not generate
         params.swa_full = False  # sliding-window layers keep their window, not all of n_ctx
         params.no_perf = True
-        self._context = llama.llama_init_from_model(model.handle, params)
-        if not self._context:
-            raise ModelFileError(
-                f"{start.path}: llama.cpp cannot make a context of {params.n_ctx} tokens"
-                " (lower n_ctx or n_seq_max; its messages are in the log)"
-            )
-        self._memory = llama.llama_get_memory(self._context)
+        self._model, self._params, self._abort_flag, self._path = model, params, abort_flag, start.path
+        self._open()
         self._n_swa, self._is_recurrent = model.n_swa, model.is_recurrent
         self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
         self._batch = Batch(start.n_batch, all_outputs=not generate)
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
         self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
         self.pools = llama.llama_pooling_type(self._context) != llama.LLAMA_POOLING_TYPE_NONE
-        self._n_threads = start.n_threads
         self._threads = Threads(start.n_threads) if start.adapt_threads and start.n_threads > 1 else None
         self._idle_cores = IdleCores()
         self._views: dict[int, Logits] = {}
-        self.settled = True  # no copy waits for the next computation, which makes it
-        self._set_abort_flag(abort_flag)
 
-    def _set_abort_flag(self, flag: ctypes.c_int) -> None:
-        """Let a non-zero `flag` stop a computation between two graph nodes, where lazymap was preloaded."""
+    def _open(self) -> None:
+        """Have llama.cpp make the context. Raises ModelFileError."""
+        params = self._params
+        self._context = llama.llama_init_from_model(self._model.handle, params)
+        if not self._context:
+            raise ModelFileError(
+                f"{self._path}: llama.cpp cannot make a context of {params.n_ctx} tokens"
+                " (lower n_ctx or n_seq_max; its messages are in the log)"
+            )
+        self._memory = llama.llama_get_memory(self._context)
+        self._n_threads = params.n_threads
+        self.settled = True  # no copy waits for the next computation, which makes it
+        self._let_abort()
+
+    def _let_abort(self) -> None:
+        """Let a non-zero flag stop a computation between two graph nodes, where lazymap was preloaded."""
         callback = getattr(ctypes.CDLL(None), "edged_abort_requested", None)
         if callback is not None:
-            self._abort_flag = flag  # llama.cpp keeps its address
             as_pointer = ctypes.cast(callback, llama.ggml_abort_callback)
-            llama.llama_set_abort_callback(self._context, as_pointer, ctypes.byref(flag))
+            # llama.cpp keeps the flag's address
+            llama.llama_set_abort_callback(self._context, as_pointer, ctypes.byref(self._abort_flag))
+
+    def rest(self) -> None:
+        """Give the memory back; every sequence is forgotten. Nothing but `wake` and `close` may follow."""
+        self.close()
+        self._views.clear()
+
+    def wake(self) -> None:
+        """Make the context again, if it rests. Raises ModelFileError when there is no memory for it."""
+        if self._context is None:
+            self._open()
 
     def compute(self, rows: Sequence[tuple[int, int, Sequence[int], int]]) -> bool:
         """Run `rows` of (sequence, first position, tokens, how many last ones give outputs). False: aborted.

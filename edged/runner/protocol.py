@@ -4,6 +4,8 @@ A frame is a 4-byte little-endian length and a msgpack body. Never pickle: a run
 file has taken over must not be able to run code in the daemon; a frame that does not decode ends the runner.
 """
 
+import array
+import math
 import socket
 import struct
 from collections.abc import Iterator
@@ -132,6 +134,21 @@ class Warmup(msgspec.Struct, frozen=True, tag="warmup"):
     id: int
 
 
+class Cool(msgspec.Struct, frozen=True, tag="cool"):
+    """Give back memory that can be had again, then say `Cooled`; nothing happens while there is work.
+
+    The file's pages; with `shrink` also the context, with all that its slots remember.
+    """
+
+    shrink: bool = False
+
+
+class ReadAhead(msgspec.Struct, frozen=True, tag="read_ahead"):
+    """Read the file ahead of its use from now on, or only what is touched: memory is short."""
+
+    allowed: bool
+
+
 class Limit(msgspec.Struct, frozen=True, tag="limit"):
     """From now on, other limits than those of `Start`; what waits already goes on waiting."""
 
@@ -148,7 +165,7 @@ class Shutdown(msgspec.Struct, frozen=True, tag="shutdown"):
     """Stop computing, give the memory back, exit 0."""
 
 
-ToRunner = Start | Generate | Embed | Cancel | Warmup | Limit | Ping | Shutdown
+ToRunner = Start | Generate | Embed | Cancel | Warmup | Cool | ReadAhead | Limit | Ping | Shutdown
 
 
 # ---- runner to daemon ----
@@ -242,9 +259,11 @@ class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
     vectors: bytes
 
     def __post_init__(self) -> None:
-        """A row for each input, or it is no frame of this contract."""
+        """A row of numbers for each input, or it is no frame of this contract."""
         if len(self.vectors) != 4 * self.n_embd * len(self.n_tokens) or not self.vectors:
             raise ValueError(f"{len(self.vectors)} bytes, for {len(self.n_tokens)} x {self.n_embd} numbers")
+        if not math.isfinite(sum(array.array("f", self.vectors))):
+            raise ValueError("vectors of what are no numbers")
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
@@ -252,6 +271,14 @@ class Warmed(msgspec.Struct, frozen=True, tag="warmed"):
 
     id: int
     elapsed_s: Seconds
+
+
+class Cooled(msgspec.Struct, frozen=True, tag="cooled"):
+    """The answer to `Cool`: whether nothing was to be done, and so it was; resident bytes given back."""
+
+    done: bool
+    shrunk: bool = False
+    freed_bytes: Count = 0
 
 
 class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
@@ -264,7 +291,9 @@ class Gauges(msgspec.Struct, frozen=True, tag="gauges", kw_only=True):
     accepted_tokens: Count = 0
 
 
-FromRunner = Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Gauges
+FromRunner = (
+    Progress | Ready | Reads | LoadFailed | Rejected | Admitted | Step | Embeddings | Warmed | Cooled | Gauges
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_runner: msgspec.msgpack.Decoder[ToRunner] = msgspec.msgpack.Decoder(ToRunner)

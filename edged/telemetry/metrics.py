@@ -80,7 +80,14 @@ class Metrics:
         self._restarts = Counter(
             "edged_restarts", "Runners restarted after they died.", ["model"], registry=registry
         )
+        self._unloads = Counter(
+            "edged_unloads",
+            "Models unloaded: asked, idle, evicted (for another model), pressure, reload or closing.",
+            ["model", "cause"],
+            registry=registry,
+        )
         self._cold_starts = _ColdStarts(registry)
+        self._pressure = _Pressure(registry)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 
@@ -124,6 +131,21 @@ class Metrics:
         """A runner is started again after it died."""
         self._restarts.labels(model).inc()
 
+    def unloaded(self, model: str, cause: str) -> None:
+        """A model's memory was freed."""
+        self._unloads.labels(model, cause).inc()
+
+    def strained(self, step: str, level: int, *, risen: bool) -> None:
+        """Another step against memory pressure is in force."""
+        self._pressure.level.set(level)
+        if risen:
+            self._pressure.steps.labels(step).inc()
+
+    def pressed(self, stalled_share: float, short_bytes: int) -> None:
+        """What was last seen of memory pressure."""
+        self._pressure.stalled_share.set(stalled_share)
+        self._pressure.short_bytes.set(short_bytes)
+
     def watch(self, statuses: Callable[[], Sequence[Status]]) -> None:
         """Ask `statuses` for the state of every model whenever metrics are read. Call once."""
         self._registry.register(_StatusCollector(statuses))
@@ -138,8 +160,8 @@ class Metrics:
 class _ColdStarts:
     """What the loads cost, from spawning a runner on, by what caused them.
 
-    boot: at edged's start; demand: the first request for it; evicted: it had been unloaded; crash: its runner
-    had ended; reload: by a changed configuration.
+    boot: at edged's start; demand: a request for it; evicted: one after it had made room for others; crash:
+    its runner had ended; reload: by a changed configuration.
     """
 
     def __init__(self, registry: "CollectorRegistry") -> None:
@@ -171,6 +193,32 @@ class _ColdStarts:
             "edged_prediction_error_ratio",
             "Measured over predicted, minus 1, of the last load that a plan was made for.",
             ("model", "kind"),
+            registry=registry,
+        )
+
+
+class _Pressure:
+    """Memory pressure, and how far edged gives way to it."""
+
+    def __init__(self, registry: "CollectorRegistry") -> None:
+        from prometheus_client import Counter, Gauge
+
+        self.level = Gauge(
+            "edged_pressure_level",
+            "Steps in force: 0 none, 1 read less, 2 cool, 3 shrink, 4 unload, 5 refuse loads.",
+            registry=registry,
+        )
+        self.steps = Counter(
+            "edged_pressure_steps", "Steps taken as memory became short.", ["step"], registry=registry
+        )
+        self.stalled_share = Gauge(
+            "edged_memory_stalled_ratio",
+            "Of the last second, the share in which some task waited for memory.",
+            registry=registry,
+        )
+        self.short_bytes = Gauge(
+            "edged_memory_short_bytes",
+            "What models hold beyond what there is for them; below 0: room.",
             registry=registry,
         )
 

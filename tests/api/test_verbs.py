@@ -3,13 +3,17 @@
 import json
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from edged.cli.main import cli
+from edged.cli.ps import why
 from edged.errors import EdgedError
-from tests.api.conftest import PATIENCE_S, Running, Serve
+from edged.lifecycle.status import ModelStatus
+from tests.api.conftest import PATIENCE_S, Running, Serve, chat_body
+from tests.api.test_work import busy, send
 
 KEY = "a-key-of-more-than-16-characters"
 
@@ -99,8 +103,45 @@ def test_warmup_and_unload(serve: Serve) -> None:
     assert running.pool.status("chat").state == "unloaded"
 
 
+def test_cool_says_what_was_given_back(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate?file_bytes=2048&step_s=60&slots=1"})
+    assert verb(running, "cool", "chat").output == "chat: gave back 2 KiB\n"
+    assert "gave back its pages until the next request" in verb(running, "ps").output
+    assert verb(running, "cool", "--shrink", "chat").output == "chat: gave back 2 KiB\n"
+    with send(running, chat_body("for ever", ignore_eos=True)):
+        assert busy(running, 1)
+        assert verb(running, "cool", "chat").output == "chat: has nothing to give back now\n"
+    running.pool.unload("chat")
+    with pytest.raises(EdgedError, match="chat is unloaded"):
+        verb(running, "cool", "chat")
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"cause": "boot"}, "loaded at start"),
+        ({"cause": "evicted", "pinned": True}, "asked for again after it was evicted, pinned"),
+        ({"cause": "demand", "keep_alive_s": 300.0}, "asked for, stays 5 min without requests"),
+        ({"cause": "crash", "cooled": "pages"},
+         "restarted after a crash, gave back its pages until the next request"),
+        ({"cause": "demand", "keep_alive_s": 9.0, "leaving": "evicted"},
+         "asked for, leaves: made room for another model"),
+        ({"cause": "demand", "bytes_total": 100, "bytes_done": 42}, "asked for, 42 % read"),
+        ({"state": "loading", "cause": "demand", "remaining_s": 2.2}, "asked for, about 3 s left"),
+        ({"state": "loading", "phase": "room", "reason": "gemma\nleaves"},
+         "asked for, waits for room: gemma leaves"),
+        ({"state": "unloaded"}, "nobody has asked for it"),
+        ({"state": "unloaded", "unloaded_by": "idle"}, "nobody asked for it any more"),
+        ({"state": "failed", "reason": "the file\nis damaged"}, "the file is damaged"),
+    ],
+)  # fmt: skip
+def test_why_a_model_is_where_it_is(changed: dict[str, Any], said: str) -> None:
+    fields = {"model": "m", "state": "ready", "kind": "embed", "strategy": "warm", "load_at_start": True}
+    assert why(ModelStatus(**{**fields, **changed})) == said
+
+
 def test_an_unknown_model_is_what_edged_says_of_it(edged: Running) -> None:
-    for name in ("load", "unload", "warmup"):
+    for name in ("load", "unload", "warmup", "cool"):
         with pytest.raises(EdgedError, match="model 'nope' is not configured"):
             verb(edged, name, "nope")
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -88,7 +89,7 @@ def test_a_stream_tells_how_far_the_load_is_and_then_answers(serve: Serve) -> No
     assert response.status == 200
     said = list(blocks(response))
     comments = [block for block in said if block.startswith(":")]
-    assert comments[0].startswith(": loading chat, ")
+    assert comments[0].startswith(": chat is loading, ")
     assert " % read" in comments[0]
     assert words(said) == "one two three"
     assert said[-1] == "data: [DONE]\n"
@@ -131,9 +132,48 @@ def test_a_stream_whose_time_is_up_says_so(serve: Serve) -> None:
 def test_a_client_that_leaves_a_stream_that_waits_gives_its_place_back(serve: Serve) -> None:
     running = serve({"chat": LONG_LOAD}, preload=False)
     response = stream(running, "hi")
-    assert response.readline().startswith(b": loading chat")
+    assert response.readline().startswith(b": chat is loading")
     response.close()
     assert eventually(lambda: running.sample("edged_requests_working") == 0)
+
+
+BODIES = {
+    "/v1/chat/completions": chat_body("one two"),
+    "/v1/completions": {"model": "chat", "prompt": "one two"},
+    "/v1/embeddings": {"model": "embed", "input": "one two"},
+}
+
+
+@pytest.mark.parametrize("path", BODIES)
+@pytest.mark.parametrize("keep_alive", [0, "0s"])
+def test_a_model_can_be_unloaded_after_the_answer(serve: Serve, path: str, keep_alive: Any) -> None:
+    running = serve({"chat": "fake:generate", "embed": "fake:embed"})
+    model = BODIES[path]["model"]
+    assert running.post(path, {**BODIES[path], "keep_alive": keep_alive}).status == 200
+    assert eventually(lambda: running.pool.status(model).unloaded_by == "idle")
+    assert running.post(path, BODIES[path]).status == 200
+
+
+def test_a_stream_is_finished_before_its_model_is_unloaded(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate?step_s=0.05"})
+    answer = running.chat("one two three four five", stream=True, keep_alive=0)
+    assert words(answer.body.decode().split("\n\n")) == "one two three four five"
+    assert eventually(lambda: running.pool.status("chat").unloaded_by == "idle")
+
+
+@pytest.mark.parametrize(("keep_alive", "kept_s"), [("10m", 600.0), (-1, None)])
+def test_a_request_says_how_long_its_model_stays(serve: Serve, keep_alive: Any, kept_s: float | None) -> None:
+    running = serve({"chat": "fake:generate"}, loading={"keep_alive": 3600})
+    assert running.pool.status("chat").keep_alive_s == 3600
+    assert running.chat("hi", keep_alive=keep_alive).status == 200
+    assert running.pool.status("chat").keep_alive_s == kept_s
+    assert running.chat("hi").status == 200
+    assert running.pool.status("chat").keep_alive_s == kept_s
+
+
+def test_a_keep_alive_that_is_no_time_is_refused(edged: Running) -> None:
+    answer = edged.chat("hi", keep_alive="for ever")
+    assert (answer.status, answer.error["param"]) == (400, "keep_alive")
 
 
 def test_all_who_wait_hear_why_a_load_failed(serve: Serve) -> None:

@@ -73,7 +73,7 @@ def test_a_streaming_client_hears_how_far_a_cold_model_is_and_then_gets_its_answ
     loading = daemon.wait_until("/edged/v1/models/smollm2", lambda _, body: body["pid"] is not None)
     os.kill(loading["pid"], signal.SIGSTOP)  # a slow card
     try:
-        assert lines.get(timeout=PATIENCE_S).startswith(": loading smollm2")  # type: ignore[union-attr]
+        assert lines.get(timeout=PATIENCE_S).startswith(": smollm2 is loading")  # type: ignore[union-attr]
     finally:
         os.kill(loading["pid"], signal.SIGCONT)
     asking.join(PATIENCE_S)

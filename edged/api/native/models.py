@@ -1,4 +1,4 @@
-"""GET /edged/v1/models, POST /edged/v1/models/{id}/load, /warmup and /unload."""
+"""GET /edged/v1/models, POST /edged/v1/models/{id}/load, /warmup, /cool and /unload."""
 
 import msgspec
 from flask import Blueprint, Response, request
@@ -22,7 +22,7 @@ def routes(api: Api) -> Blueprint:
         """With `?memory=true` also what each of them holds, which takes some milliseconds to find out."""
         statuses = api.pool.statuses()
         listed = [msgspec.to_builtins(status) for status in statuses]
-        if _wants_memory():
+        if _flag("memory"):
             held = holdings(api.pool.plans, statuses)
             listed = [each | {"memory": held.get(each["model"])} for each in listed]
         return Response(msgspec.json.encode({"models": listed}), mimetype="application/json")
@@ -44,6 +44,13 @@ def routes(api: Api) -> Blueprint:
         warmup_s = api.pool.warmup(model, api.config.server.request_timeout)
         return answer(model, {"warmup_s": warmup_s}, 200)
 
+    @blueprint.post("/<model>/cool")
+    @api.working
+    def cool(model: str) -> Response:
+        """Give back pages until the next request; with `?shrink=true` the context as well."""
+        freed_bytes = api.pool.cool(model, shrink=_flag("shrink"))
+        return answer(model, {"freed_bytes": freed_bytes}, 200)
+
     @blueprint.post("/<model>/unload")
     @api.working
     def unload(model: str) -> Response:
@@ -53,8 +60,9 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def _wants_memory() -> bool:
-    wanted = request.args.get("memory", "false")
+def _flag(name: str) -> bool:
+    """A parameter of the URL. Raises InvalidRequest."""
+    wanted = request.args.get(name, "false")
     if wanted not in ("true", "false"):
-        raise InvalidRequest("memory: is neither true nor false", "memory")
+        raise InvalidRequest(f"{name}: is neither true nor false", name)
     return wanted == "true"

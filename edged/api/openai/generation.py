@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -95,7 +96,7 @@ class Run:
             if self._generation is not None:
                 self._admitted(self._generation)
         except BaseException:
-            self._cancel()
+            self._end(asking)
             raise
         options = stream.stream_options or StreamOptions()
         response = Response(
@@ -103,10 +104,11 @@ class Run:
             content_type="text/event-stream; charset=utf-8",
             headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
         )
-        response.call_on_close(self._cancel)  # also if the iterator is never begun
+        response.call_on_close(partial(self._end, asking))  # also if the iterator is never begun
         return response
 
-    def _cancel(self) -> None:
+    def _end(self, asking: Asking[Generation]) -> None:
+        asking.close()
         if self._generation is not None:
             self._generation.cancel()
 

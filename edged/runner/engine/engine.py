@@ -64,14 +64,16 @@ class Engine(Generic[Job]):
         send: Send,
         first_wait: Callable[[], None] = lambda: None,
         beat: Callable[[], None] = lambda: None,
+        show_computing: Callable[[frozenset[int]], None] = lambda _requests: None,
     ) -> None:
         """`first_wait` returns when there is something to compute with; jobs are kept meanwhile.
 
-        `beat` is called at every turn.
+        `beat` is called at every turn, `show_computing` before every batch.
         """
         self._worker = worker
         self._first_wait = first_wait
         self._beat = beat
+        self._show_computing = show_computing
         self._abort_flag = abort_flag
         self._send = send
         self._commands: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -79,6 +81,7 @@ class Engine(Generic[Job]):
         self._computing: frozenset[int] = frozenset()
         self._cancelled: set[int] = set()
         self._stopping = False
+        self._wake: Callable[[], None] = _nothing
         self._shown = (0.0, Gauges(busy_slots=0, queued_requests=0, queued_tokens=0))
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -127,6 +130,21 @@ class Engine(Generic[Job]):
         """Run a batch for its own sake and say `Warmed`."""
         self._commands.put(lambda: self._warm(request))
 
+    def rest(self, give_back: Callable[[], None], wake: Callable[[], None], busy: Callable[[], None]) -> None:
+        """Give memory back if there is nothing to do; `wake` has it again, before the next computation.
+
+        Both run on the engine's thread; `busy` does where there is something to do.
+        """
+
+        def rest() -> None:
+            if self._worker.idle:
+                self._wake = wake
+                give_back()
+            else:
+                busy()
+
+        self._commands.put(rest)
+
     def ping(self) -> None:
         """Take a turn, and so show life, though there may be nothing to do."""
         self._commands.put(lambda: None)
@@ -158,12 +176,19 @@ class Engine(Generic[Job]):
         while not self._commands.empty():
             self._commands.get()()
 
+    def _woken(self) -> Worker[Job]:
+        """The worker, with all that it computes with."""
+        wake, self._wake = self._wake, _nothing
+        wake()
+        return self._worker
+
     def _step(self) -> None:
         with self._interrupt:
             self._computing = self._worker.computing
             self._cancelled.clear()
             self._abort_flag.value = self._stopping
-        self._worker.step()
+        self._show_computing(self._computing)
+        self._woken().step()
         with self._interrupt:
             self._computing = frozenset()
             self._abort_flag.value = self._stopping  # a warm-up may compute before the next step
@@ -171,7 +196,7 @@ class Engine(Generic[Job]):
     def _warm(self, request: int) -> None:
         begin_s = time.monotonic()
         try:
-            self._worker.warm()
+            self._woken().warm()
         except ComputeFailed as error:
             self._send(Rejected(id=request, kind="failed", message=f"the warm-up failed: {error}"))
         else:
@@ -183,3 +208,7 @@ class Engine(Generic[Job]):
         if gauges != shown and (self._worker.idle or now_s - shown_s >= _GAUGES_EVERY_S):
             self._shown = (now_s, gauges)
             self._send(gauges)
+
+
+def _nothing() -> None:
+    """What an engine that does not rest wakes up for."""

@@ -291,6 +291,11 @@ class Scheduler:
         self.release(slot)
         _cut(slot, self._memory.keep(slot.index, 0))
 
+    def forget(self) -> None:
+        """Every slot's cells are gone; nothing runs."""
+        for slot in self.slots:
+            _cut(slot, 0)
+
     def cancel(self, request: int) -> None:
         """Drop a sequence wherever it is. Unknown ids are those that have just finished: nothing to do."""
         for slot in self.running:

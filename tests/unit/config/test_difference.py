@@ -28,7 +28,13 @@ NEW_RUNNER = {
     "speculation": "off",
     "prefix_cache": Bytes(0),
 }
-LIMITS = {"max_queue_requests": 2, "max_queue_tokens": 100, "step_time": Seconds(1)}
+LIMITS = {
+    "max_queue_requests": 2,
+    "max_queue_tokens": 100,
+    "step_time": Seconds(1),
+    "pinned": True,
+    "keep_alive": Seconds(1),
+}
 
 
 def with_model(model: str, **changes: object) -> Config:
@@ -57,7 +63,7 @@ def test_what_a_runner_is_started_by_needs_a_new_one(key: str, value: object) ->
 @pytest.mark.parametrize(("key", "value"), LIMITS.items())
 def test_limits_leave_the_runner_alone(key: str, value: object) -> None:
     found = difference(BEFORE, with_model("a", **{key: value}))
-    assert (found.replaced, found.limited) == ((), ("a",))
+    assert (found.replaced, found.limited, found.planning) == ((), ("a",), key == "pinned")
 
 
 def test_whether_a_model_is_preloaded_is_no_reason_for_a_new_runner() -> None:

@@ -79,8 +79,9 @@ def test_all_problems_are_reported_at_once(write: Write) -> None:
         'edged.yaml: server.max_body: expected a size such as 512MiB from 1 KiB to 64 MiB, got "8 parsecs"',
         'edged.yaml: models.minilm.n_ctx: expected a positive integer, got "lots" (or write auto)',
         "edged.yaml: models.smollm2.stratgy: unknown key (did you mean strategy?); known: file, kind, "
-        "strategy, preload, repack, n_ctx, n_ctx_min, n_seq_max, n_batch, n_ubatch, n_threads, type_k, "
-        "type_v, max_queue_requests, max_queue_tokens, step_time, speculation, prefix_cache",
+        "strategy, preload, pinned, keep_alive, repack, n_ctx, n_ctx_min, n_seq_max, n_batch, n_ubatch, "
+        "n_threads, type_k, type_v, max_queue_requests, max_queue_tokens, step_time, speculation, "
+        "prefix_cache",
         '--set loading.prefetch: expected true or false, got "maybe"',
     )
 

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
-from edged.lifecycle import handle
+from edged.config.schema import Memory
+from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle import runs
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.process import Event
 from edged.lifecycle.signs import Signs
-from edged.lifecycle.status import Cause, Failure
+from edged.lifecycle.status import Cause, Failure, UnloadCause
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
@@ -26,6 +29,11 @@ READY = protocol.Ready(
 )
 
 
+def unlimited() -> Admission:
+    """Where everything fits."""
+    return Admission(Memory(), facts=MemoryFacts)
+
+
 class Scripted:
     """Stands in for `RunnerProcess`."""
 
@@ -38,6 +46,7 @@ class Scripted:
         self.sent: queue.SimpleQueue[protocol.ToRunner] = queue.SimpleQueue()
         self.kills = 0
         self.hangs = False
+        self.at_work: frozenset[int] = frozenset()
         self._n_beats = 0
         self.before_reaping: Callable[[], None] = lambda: None
 
@@ -50,6 +59,9 @@ class Scripted:
 
     def send(self, frame: protocol.ToRunner) -> None:
         self.sent.put(frame)
+
+    def computing(self) -> frozenset[int]:
+        return self.at_work
 
     def ping(self) -> None:
         self.sent.put(protocol.Ping())
@@ -92,7 +104,7 @@ class Runners:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._spawned: queue.SimpleQueue[Scripted] = queue.SimpleQueue()
-        monkeypatch.setattr(handle, "RunnerProcess", self._spawn)
+        monkeypatch.setattr(runs, "RunnerProcess", self._spawn)
 
     def _spawn(self, _module: str, _inherited: Sequence[int]) -> Any:
         process = Scripted()
@@ -111,6 +123,7 @@ class Noted:
 
     def __init__(self) -> None:
         self.failures: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._unloads: queue.SimpleQueue[UnloadCause] = queue.SimpleQueue()
         self._causes: queue.SimpleQueue[Cause] = queue.SimpleQueue()
 
     def ready(
@@ -122,6 +135,12 @@ class Noted:
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
     def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:  # noqa: ARG002
         self.failures.put(reason)
+
+    def unloaded(self, plan: LoadPlan, cause: UnloadCause) -> None:  # noqa: ARG002
+        self._unloads.put(cause)
+
+    def next_unload(self) -> UnloadCause:
+        return self._unloads.get(timeout=PATIENCE_S)
 
     def next_cause(self) -> Cause:
         return self._causes.get(timeout=PATIENCE_S)

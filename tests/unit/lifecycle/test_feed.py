@@ -20,6 +20,7 @@ from edged.lifecycle.feed import (
 )
 from edged.lifecycle.status import ModelStatus
 from edged.service.server import RESERVE_THREADS
+from tests.unit.lifecycle.machine import MIB, Machine, pool_of
 
 PATIENCE_S = 20.0
 STATUS = ModelStatus(
@@ -126,3 +127,17 @@ def test_progress_is_told_for_every_hundredth_and_every_phase() -> None:
         model="m", phase="vocabulary", bytes_done=20_000, bytes_total=1_000_000, remaining_s=3.0
     )
     assert len(list(notices(more, msgspec.structs.replace(more, phase="context"), 1.0))) == 1
+
+
+def test_an_eviction_is_told_with_whom_it_makes_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch)
+    pool = pool_of({"a": 60 * MIB, "b": 70 * MIB}, 100 * MIB)
+    follower = pool.feed.follow()
+    for model in ("a", "b"):
+        pool.ensure_ready(model, PATIENCE_S)
+    told = [each.notice for each in iter(lambda: follower.next(0), None)]
+    pool.close()
+    eviction = Eviction(model="a", makes_room_for="b", frees_bytes=60 * MIB)
+    [gone] = [each for each in told if isinstance(each, StateChange) and each.state == "unloaded"]
+    assert (gone.model, gone.cause) == ("a", "evicted")
+    assert told.index(eviction) < told.index(gone)

@@ -1,5 +1,7 @@
 """A model's life, with runners that do as the test says."""
 
+import queue
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,11 +11,12 @@ import pytest
 from edged.errors import Replaced, RunnerFailed, Unavailable
 from edged.lifecycle import events
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.runs import Means
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.plans import fake_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted
+from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted, unlimited
 
 
 class Model:
@@ -42,7 +45,8 @@ class Model:
             max_queue_tokens=100,
             lease_fd=None,
         )
-        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, lambda plan: self.check(plan))
+        means = Means(lambda plan: self.check(plan))
+        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, unlimited(), means)
         return self.handle
 
     def loaded(self) -> Scripted:
@@ -182,7 +186,20 @@ def test_a_runner_that_breaks_the_order_of_frames_is_killed(
     model.unload(again)
 
 
-def test_vectors_for_more_inputs_than_were_sent_are_an_error(model: Model) -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            protocol.Embeddings(id=1, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)),
+            "answered 1 inputs with 2 vectors",
+        ),
+        (protocol.Warmed(1, 0.1), "answered a request with something else"),
+        (protocol.Admitted(1, 3, 0), "answered a request with something else"),
+    ],
+)
+def test_a_runner_that_answers_what_was_not_asked_is_replaced(
+    model: Model, answer: protocol.FromRunner, why: str
+) -> None:
     process = model.loaded()
     errors: list[str] = []
 
@@ -195,10 +212,23 @@ def test_vectors_for_more_inputs_than_were_sent_are_an_error(model: Model) -> No
     asking = in_background(embed)
     request = process.next_sent(protocol.Embed)
     assert isinstance(request, protocol.Embed)
-    process.say(protocol.Embeddings(id=request.id, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)))
+    process.at_work = frozenset({request.id})
+    process.say(answer)
     asking.join(PATIENCE_S)
-    assert errors == ["the runner answered 1 inputs with 2 vectors"]
-    model.unload(process)
+    assert errors == [f"m: the runner {why}; the model is being restarted"]
+    assert process.kills == 1
+    model.handle.unload()
+
+
+def test_an_answer_that_goes_on_after_its_end_is_the_end_of_its_runner(model: Model) -> None:
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a", n=2))
+    last = protocol.TokenEvent(1, "word", 1, "stop")
+    process.say(protocol.Step((last, last)))
+    assert generation.poll(PATIENCE_S) == last
+    with pytest.raises(RunnerFailed, match="continued an answer that has ended"):
+        generation.poll(PATIENCE_S)
+    model.handle.unload()
 
 
 def test_a_load_that_goes_on_and_on_has_failed_though_it_gives_signs_of_life(model: Model) -> None:
@@ -270,6 +300,7 @@ def test_a_runner_that_hangs_is_replaced_and_its_requests_hear_it(model: Model) 
     model.with_times(hang_timeout_s=0.1)
     process = model.loaded()
     generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    process.at_work = frozenset({1})
     process.next_sent(protocol.Ping)
     assert model.noted.failures.empty()
     process.hangs = True
@@ -395,3 +426,120 @@ def test_limits_follow_the_start_and_the_plan_stays_the_same_object(model: Model
     model.handle.supervise(limits, at_start=False)
     assert not model.handle.status().load_at_start
     model.unload(process)
+
+
+def _answer_all(process: Scripted) -> None:
+    """Answer the generation that comes next with one word."""
+    frame = process.next_sent(protocol.Generate)
+    assert isinstance(frame, protocol.Generate)
+    token = protocol.TokenEvent(frame.id, "word", 1, "stop")
+    process.say(protocol.Admitted(frame.id, 3, 0), protocol.Step((token,)))
+
+
+def test_a_request_that_had_not_begun_is_asked_of_the_next_runner(model: Model) -> None:
+    first = model.loaded()
+    begun = model.handle.generate(protocol.Generate(id=0, text="a"))
+    waiting = model.handle.generate(protocol.Generate(id=0, text="b"))
+    first.say(protocol.Admitted(1, 3, 0))
+    while begun.n_prompt_tokens is None:
+        begun.poll(PATIENCE_S)
+    first.end(-9)
+    with pytest.raises(RunnerFailed, match="SIGKILL"):
+        begun.poll(PATIENCE_S)
+    second = model.runners.next()
+    second.say(READY)
+    assert waiting.poll(PATIENCE_S) is None, "its runner has gone"
+    assert waiting.poll(PATIENCE_S) is None, "the next one has it"
+    _answer_all(second)
+    assert waiting.poll(PATIENCE_S) is None
+    assert waiting.n_prompt_tokens == 3
+    event = waiting.poll(PATIENCE_S)
+    assert event is not None
+    assert event.text == "word"
+    assert waiting.finished
+    model.unload(second)
+
+
+def test_it_is_asked_of_the_next_runner_only_once(model: Model) -> None:
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    process.end(-9)
+    process = model.runners.next()
+    process.say(READY)
+    assert generation.poll(PATIENCE_S) is None
+    assert generation.poll(PATIENCE_S) is None
+    process.end(-11)
+    with pytest.raises(RunnerFailed, match="SIGSEGV"):
+        generation.poll(PATIENCE_S)
+    model.handle.unload()
+
+
+def test_embeddings_are_asked_for_again_unless_their_batch_ended_the_runner(model: Model) -> None:
+    first = model.loaded()
+    answers: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def embed(text: str) -> None:
+        try:
+            answers.put(
+                model.handle.embed(protocol.Embed(id=0, texts=(text,)), time.monotonic() + PATIENCE_S)
+            )
+        except RunnerFailed as error:
+            answers.put(error)
+
+    asking = [in_background(lambda text=text: embed(text)) for text in ("a", "b")]  # type: ignore[misc]
+    frames = [first.next_sent(protocol.Embed) for _ in asking]
+    assert isinstance(frames[0], protocol.Embed)
+    first.at_work = frozenset({frames[0].id})
+    first.end(-11)
+    assert isinstance(answers.get(timeout=PATIENCE_S), RunnerFailed)
+    second = model.runners.next()
+    second.say(READY)
+    frame = second.next_sent(protocol.Embed)
+    assert isinstance(frame, protocol.Embed)
+    second.say(protocol.Embeddings(id=frame.id, n_embd=1, n_tokens=(1,), vectors=struct.pack("<f", 1.0)))
+    assert isinstance(answers.get(timeout=PATIENCE_S), protocol.Embeddings)
+    for each in asking:
+        each.join()
+    assert second.sent.empty() or not isinstance(second.sent.get(), protocol.Embed)
+    model.unload(second)
+
+
+def test_what_is_unloaded_is_not_loaded_again_for_what_waited(model: Model) -> None:
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    model.unload(process)
+    with pytest.raises(RunnerFailed, match="was unloaded"):
+        generation.poll(PATIENCE_S)
+    assert model.runners.none_left()
+
+
+def test_cooling_returns_what_the_runner_gave_back(model: Model) -> None:
+    process = model.loaded()
+    freed: queue.SimpleQueue[int] = queue.SimpleQueue()
+    cooling = in_background(lambda: freed.put(model.handle.cool(time.monotonic() + PATIENCE_S)))
+    process.next_sent(protocol.Cool)
+    process.say(protocol.Cooled(done=True, freed_bytes=7))
+    assert freed.get(timeout=PATIENCE_S) == 7
+    cooling.join()
+    assert model.handle.status().cooled == "pages"
+    generation = model.handle.generate(protocol.Generate(id=0, text="a"))
+    assert model.handle.status().cooled is None
+    generation.cancel()
+    model.unload(process)
+
+
+def test_a_runner_that_ends_while_it_cools_is_not_waited_for(model: Model) -> None:
+    process = model.loaded()
+    failed = threading.Event()
+
+    def cool() -> None:
+        with pytest.raises(Unavailable):
+            model.handle.cool(time.monotonic() + PATIENCE_S)
+        failed.set()
+
+    cooling = in_background(cool)
+    process.next_sent(protocol.Cool)
+    process.end(-9)
+    assert failed.wait(PATIENCE_S)
+    cooling.join()
+    model.handle.unload()

@@ -6,13 +6,14 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from edged.config.schema import Config, Model
+from edged.config.schema import Bytes, Config, Memory, Model
 from edged.errors import NoModelLoaded, Unavailable
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.spares import Ahead
 from edged.lifecycle.start import failure
+from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.plans import fake_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners
@@ -82,31 +83,45 @@ def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
     assert runners.none_left()
 
 
-def test_what_fits_only_alone_is_not_loaded_beside_another(monkeypatch: pytest.MonkeyPatch) -> None:
+def _sized(model: str, size_bytes: int, *, at_start: bool) -> LoadPlan:
+    plan = fake_plan(model, "fake:generate", at_start=at_start)
+    predicted = msgspec.structs.replace(plan.predicted, anon_bytes=size_bytes)
+    return msgspec.structs.replace(plan, predicted=predicted)
+
+
+def test_what_does_not_fit_beside_another_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     runners = Runners(monkeypatch)
-    config = Config(models={"small": Model(file="s.gguf"), "large": Model(file="l.gguf", preload=False)})
-    planned = msgspec.structs.replace(
-        _planned(found=True),
-        plans=(
-            fake_plan("small", "fake:generate"),
-            msgspec.structs.replace(fake_plan("large", "fake:generate", at_start=False), alone=True),
-        ),
+    config = Config(
+        memory=Memory(budget=Bytes(150 << 20)),
+        models={"small": Model(file="s.gguf"), "large": Model(file="l.gguf", preload=False)},
     )
-    pool = Pool(config, lambda _ahead: planned, Noted())
+    plans = (_sized("small", 60 << 20, at_start=True), _sized("large", 100 << 20, at_start=False))
+    planned = msgspec.structs.replace(_planned(found=True), plans=plans)
+    noted = Noted()
+    pool = Pool(config, lambda _ahead: planned, noted)
     pool.start()
     small = runners.next()
     small.say(READY)
     pool.ensure_ready("small", PATIENCE_S)
-    with pytest.raises(Unavailable, match="/edged/v1/models/small/unload"):
-        pool.ensure_ready("large", PATIENCE_S)
-    with pytest.raises(Unavailable, match="does not fit"):
-        pool.load("large")
-    small.end()
-    pool.unload("small")
     pool.load("large")
-    with pytest.raises(Unavailable, match="beside large"):
-        pool.load("small")
-    runners.next().end()
+    small.next_sent(protocol.Shutdown)
+    assert runners.none_left()
+    assert pool.status("large").state == "loading"
+    small.end()
+    assert noted.next_unload() == "evicted"
+    large = runners.next()
+    large.say(READY)
+    pool.ensure_ready("large", PATIENCE_S)
+    assert pool.status("small").unloaded_by == "evicted"
+    pool.load("small")
+    large.next_sent(protocol.Shutdown)
+    large.end()
+    small = runners.next()
+    small.say(READY)
+    pool.ensure_ready("small", PATIENCE_S)
+    assert [noted.next_cause() for _ in range(3)] == ["boot", "demand", "evicted"]
+    assert pool.status("small").unloaded_by is None
+    small.end()
     pool.close()
 
 

@@ -15,7 +15,7 @@ from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.record import Record
-from edged.lifecycle.status import Failure
+from edged.lifecycle.status import Cause, Failure
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from edged.telemetry.metrics import Metrics
@@ -82,13 +82,16 @@ def test_a_load_is_counted_phase_by_phase(record: Record) -> None:
     assert seen["edged_cold_start_major_faults_sum", *by_phase, "first_token"] == 9
 
 
-def test_a_model_asked_for_again_had_been_evicted(record: Record) -> None:
+def test_loads_and_unloads_are_counted_by_cause(record: Record) -> None:
     plan = a_plan()
-    for cause in ("demand", "demand", "crash"):
+    causes: tuple[Cause, ...] = ("demand", "evicted", "crash")
+    record.unloaded(plan, "evicted")
+    for cause in causes:
         record.ready(plan, cause, READY, 2.0)
         record.first_answer(plan, 2.2)
     seen = counted(record)
-    for cause in ("demand", "evicted", "crash"):
+    assert seen["edged_unloads_total", "evicted", "smollm2"] == 1
+    for cause in causes:
         assert seen["edged_cold_start_seconds_count", cause, "smollm2", "ready"] == 1
         assert seen["edged_cold_start_seconds_count", cause, "smollm2", "first_token"] == 1
 

@@ -12,19 +12,20 @@ import pytest
 from edged.config.schema import Config, Model
 from edged.errors import ModelFileError
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
-from edged.lifecycle import pool as pool_module
 from edged.lifecycle import spares as spares_module
+from edged.lifecycle import standby as standby_module
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.runs import Means
 from edged.lifecycle.spares import Ahead, Spares, begin_is_cached, how_many, imports_are_cached
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.device.page_cache import cold
 from tests.plans import fake_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, Noted
+from tests.unit.lifecycle.scripted import PATIENCE_S, Noted, unlimited
 
 GIB = 1 << 30
 SUPERVISION = Supervision(
@@ -106,7 +107,9 @@ def test_a_spare_taken_for_a_damaged_file_is_reaped(spares: Spares) -> None:
         raise ModelFileError("m.gguf is damaged")
 
     noted = Noted()
-    handle = RunnerHandle(fake_plan(path="m.gguf"), SUPERVISION, noted, damaged, spares.take)
+    handle = RunnerHandle(
+        fake_plan(path="m.gguf"), SUPERVISION, noted, unlimited(), Means(damaged, spares.take)
+    )
     handle.load("boot")
     assert "damaged" in noted.next_failure()
     assert [_gone(pid) for pid in pids] == [True, False]
@@ -121,7 +124,7 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
         started.append(Spares(min(count, 2), inherited))
         return started[0]
 
-    monkeypatch.setattr(pool_module, "Spares", watched)
+    monkeypatch.setattr(standby_module, "Spares", watched)
     monkeypatch.setattr(spares_module, "imports_are_cached", lambda: True)
     pids: list[int] = []
 

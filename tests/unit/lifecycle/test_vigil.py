@@ -12,11 +12,12 @@ from edged.lifecycle import vigil as vigil_module
 from edged.lifecycle.events import Board
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.runs import Means
 from edged.lifecycle.signs import Signs
 from edged.lifecycle.supervision import Supervision
 from edged.lifecycle.vigil import Hung, Vigil
 from tests.plans import fake_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, Noted
+from tests.unit.lifecycle.scripted import PATIENCE_S, Noted, unlimited
 
 HANG_S = 60.0
 
@@ -148,7 +149,9 @@ def handle(noted: Noted) -> Iterator[RunnerHandle]:
         load_timeout_s=PATIENCE_S, hang_timeout_s=1.0, backoff_s=0.01, backoff_max_s=0.02,
         max_queue_requests=4, max_queue_tokens=100, lease_fd=None,
     )  # fmt: skip
-    handle = RunnerHandle(fake_plan(path="fake:generate"), supervision, noted, lambda _plan: None)
+    handle = RunnerHandle(
+        fake_plan(path="fake:generate"), supervision, noted, unlimited(), Means(lambda _plan: None)
+    )
     yield handle
     handle.close()
 

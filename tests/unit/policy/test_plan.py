@@ -10,7 +10,7 @@ from edged.config.schema import Bytes
 from edged.config.units import format_bytes
 from edged.hw.snapshot import CpuFacts
 from edged.policy.plan import plan
-from edged.policy.types import LoadTimes, Measured
+from edged.policy.types import LoadPlan, LoadTimes, Measured
 from tests.unit.policy.machines import GIB, MIB, gains, machine, model, plan_one, said, settings
 
 
@@ -187,9 +187,71 @@ def test_one_that_does_not_fit_beside_the_others_is_loaded_on_demand() -> None:
     )
     assert (first.strategy, first.load_at_start) == ("warm", True)
     assert (second.strategy, second.load_at_start) == ("on_demand", False)
-    assert "does not fit beside the models named before it" in said(second)
-    assert "no other model is loaded" in said(second)
-    assert (first.alone, second.alone) == (False, True)
+    assert "does not fit beside the models that come before it" in said(second)
+    assert "others are unloaded for it, since it needs" in said(second)
+    assert (first.makes_room, second.makes_room) == (False, True)
+
+
+def _bytes(found: LoadPlan) -> int:
+    return found.predicted.anon_bytes + found.predicted.file_bytes
+
+
+def test_a_pinned_model_comes_before_those_that_are_named_before_it() -> None:
+    fixed: dict[str, Any] = {"n_ctx": 4096, "n_seq_max": 4, "type_k": "f16", "type_v": "f16", "n_ubatch": 512}
+    first, second = plan(
+        machine(available_bytes=700 * MIB),
+        [model("smollm2", **fixed), model("second", model("smollm2").header, pinned=True, **fixed)],
+        settings(lazy_available=False),
+    )
+    assert (first.load_at_start, second.load_at_start) == (False, True)
+    assert first.strategy == "refused"
+    assert f"{format_bytes(_bytes(second))} taken by second, which is pinned" in said(first)
+    unpinned = [model("smollm2", **fixed), model("second", model("smollm2").header, **fixed)]
+    assert plan(machine(available_bytes=700 * MIB), unpinned, settings(lazy_available=False))[1].makes_room
+
+
+def test_a_model_for_which_only_pinned_ones_are_in_the_way_says_so() -> None:
+    fixed: dict[str, Any] = {"n_ctx": 512, "n_seq_max": 1, "type_k": "q8_0", "type_v": "q8_0", "n_ubatch": 64}
+    room = machine(available_bytes=200 * MIB + settings().memory.reserve)
+    models = [
+        model("minilm", pinned=True, n_ctx=512, n_ctx_min=128),
+        model("smollm2", n_ctx_min=128, **fixed),
+    ]
+    _, refused = plan(room, models, settings(lazy_available=False))
+    assert refused.strategy == "refused"
+    assert "set models.minilm.pinned to false, and it fits" in said(refused)
+
+
+def test_what_is_loaded_on_demand_is_planned_for_all_that_is_not_pinned() -> None:
+    room_bytes = 500 * MIB + settings().memory.reserve
+    minilm, smollm2, later = plan(
+        machine(available_bytes=room_bytes),
+        [
+            model("minilm", pinned=True),
+            model("smollm2"),
+            model("later", model("smollm2").header, preload=False),
+        ],
+        settings(),
+    )
+    assert minilm.load_at_start
+    assert smollm2.load_at_start
+    assert later.makes_room
+    assert room_bytes - settings().memory.reserve - _bytes(smollm2) < _bytes(later)
+    assert _bytes(later) <= room_bytes - settings().memory.reserve - _bytes(minilm)
+    assert later.n_ctx == 4096
+
+
+def test_nobody_has_to_leave_for_one_that_serves_as_well_with_what_is_left() -> None:
+    (alone,) = plan(machine(), [model("smollm2", n_seq_max=4)], settings())
+    need_bytes = _bytes(alone)
+    small = model("small", model("smollm2").header, preload=False)
+    room_bytes = settings().memory.reserve + need_bytes
+    beside = plan(machine(room_bytes + 230 * MIB), [model("smollm2", n_seq_max=4), small], settings())[1]
+    assert (beside.makes_room, beside.n_ctx) == (False, 4096)
+    assert beside.n_seq_max < 4
+    assert _bytes(beside) <= 230 * MIB
+    short = plan(machine(room_bytes + 150 * MIB), [model("smollm2", n_seq_max=4), small], settings())[1]
+    assert (short.makes_room, short.n_ctx, short.n_seq_max) == (True, 4096, 4)
 
 
 def test_not_preloaded_is_on_demand() -> None:
@@ -275,7 +337,7 @@ def test_repacking_gets_only_what_no_model_needs_otherwise() -> None:
             found = plan(machine(room_bytes, cpu=arm), models, settings(), faster)
             assert found[0].repack is repacks
             assert [each.n_ctx * each.n_seq_max for each in found] == [4 * 4096] * 2
-            assert not found[1].alone
+            assert not found[1].makes_room
         short = plan(machine(needs_bytes, cpu=arm), models, settings(), faster)
         assert "repack off: there is no room for " in said(short[0])
 

@@ -26,7 +26,12 @@ def test_nothing_loaded_changes_nothing() -> None:
 
 def test_a_runner_is_as_good_as_another_unless_its_context_differs() -> None:
     plan = fake_plan()
-    for same in ({"strategy": "warm"}, {"load_at_start": False}, {"reasons": ("another",)}):
+    for same in (
+        {"strategy": "warm"},
+        {"load_at_start": False},
+        {"makes_room": True},
+        {"reasons": ("another",)},
+    ):
         assert works_alike(plan, msgspec.structs.replace(plan, **same))
-    for other in ({"n_ctx": 65}, {"n_seq_max": 1}, {"type_k": "q8_0"}, {"alone": True}, {"path": "x"}):
+    for other in ({"n_ctx": 65}, {"n_seq_max": 1}, {"type_k": "q8_0"}, {"path": "x"}):
         assert not works_alike(plan, msgspec.structs.replace(plan, **other))

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from edged.runner import protocol
-from edged.runner.main import Loaded, serve
+from edged.runner.loading import Prefetch
+from edged.runner.main import Kept, Loaded, serve
+from edged.runner.turns import Turns
 
 
 class Engine:
@@ -53,12 +55,10 @@ def test_reading_the_file_again_does_not_hold_up_other_frames(tmp_path: Path) ->
         },
         protocol.Start,
     )
+    reader = Prefetch(start.path, (), outbox.send, Turns(None, 0))
+    loaded = Loaded(anything, anything, engine, anything, anything, reader, Kept())
     frames: list[protocol.ToRunner] = [protocol.Warmup(1), protocol.Cancel(2), protocol.Shutdown()]
-    serving = threading.Thread(
-        target=lambda: serve(
-            iter(frames), start, Loaded(anything, anything, engine, anything, anything), outbox
-        )
-    )
+    serving = threading.Thread(target=lambda: serve(iter(frames), start, loaded, outbox))
     serving.start()
     serving.join(20)
     held_up = serving.is_alive()

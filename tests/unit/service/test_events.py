@@ -9,7 +9,7 @@ from edged.lifecycle.record import FAILURE_EVENTS
 from edged.service.events import MESSAGE_IDS
 
 CATALOG = Path(__file__).parents[3] / "systemd" / "edged.catalog"
-FIELDS = {"MODEL", "STRATEGY", "DURATION_MS", "REQUEST_ID"}
+FIELDS = {"MODEL", "STRATEGY", "DURATION_MS", "REQUEST_ID", "STEP"}
 ENTRY = re.compile(r"^-- ([0-9a-f]{32})\n((?:[A-Z][A-Za-z-]+: .+\n)+)\n((?:(?!-- ).*\n?)+)", re.MULTILINE)
 
 

@@ -1,0 +1,156 @@
+"""The processes of one model, one after the other: each from spawn to reaping."""
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from edged.errors import ModelFileError, RunnerFailed
+from edged.lifecycle.desk import Desk
+from edged.lifecycle.events import Board, Events
+from edged.lifecycle.feed import Notice
+from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.status import Cause
+from edged.lifecycle.supervision import Supervision, start_frame
+from edged.lifecycle.vigil import Hung, Vigil
+from edged.policy.types import LoadPlan
+from edged.runner import protocol
+
+log = logging.getLogger(__name__)
+
+
+class Means(msgspec.Struct, frozen=True):
+    """What comes before a process, and who is told what becomes of it.
+
+    `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
+    has been started already, if there is one. `wait` returns when it may be seen whether there is room.
+    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory; None
+    where there is none. `publish` is called under a lock, and must not wait.
+    """
+
+    check_file: Callable[[LoadPlan], None]
+    take_spare: Callable[[], RunnerProcess | None] = lambda: None
+    wait: Callable[[], None] = lambda: None
+    publish: Callable[[Notice], None] = lambda _notice: None
+    smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
+
+
+class Runs:
+    """For the supervisor of a model."""
+
+    def __init__(self, desk: Desk, events: Events, means: Means) -> None:
+        self._desk = desk
+        self._board: Board = desk.board
+        self._events = events
+        self._means = means
+        self._vigil: Vigil | None = None
+        self._reads_ahead = True
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a runner that there is is looked after."""
+        vigil = self._vigil
+        return vigil is None or vigil.is_kept
+
+    def go_by(self, plan: LoadPlan) -> None:
+        """Show what the next run's plan says. Under the condition."""
+        self._events.plan = plan
+        self._board.set(
+            strategy=plan.strategy,
+            predicted_ready_s=plan.predicted.ready_s,
+            predicted_first_answer_s=plan.predicted.first_answer_s,
+        )
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or have pages come as they are touched."""
+        if self._reads_ahead == allowed:
+            return
+        self._reads_ahead = allowed
+        with self._board.changed:
+            process = self._desk.process if self._board.is_ready else None
+            if allowed and self._board.status.cooled == "pages":  # it reads them again
+                self._board.set(cooled=None)
+        if process is not None:
+            self._desk.tell(process, protocol.ReadAhead(allowed))
+
+    def once(self, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause) -> str:
+        """Load and serve by `plan`; returns why it ended. `limits` are asked for when they are needed."""
+        process = self._means.take_spare()
+        if not self._begin(cause):
+            return self._reap(process, None)
+        reason = None
+        try:
+            self._means.check_file(plan)
+            if not self._board.unloading:
+                process = process or _spawn(plan, limits())
+                self._follow(process, plan, limits, cause)
+        except ModelFileError as error:
+            self._board.load_failed = True
+            reason = str(error)
+        except (protocol.ProtocolError, RunnerFailed, OSError) as error:
+            self._board.ended_by = "hung" if isinstance(error, Hung) else "crash"
+            reason = str(error)
+        except Exception as error:  # whatever it was: without its supervisor the model would load for ever
+            log.exception("%s: the supervisor failed", plan.model)
+            reason = f"an internal error: {error!r}"
+        return self._reap(process, reason)
+
+    def _begin(self, cause: Cause) -> bool:
+        """Show that it loads; False when it is not to."""
+        with self._board.changed:
+            if self._board.unloading:
+                return False
+            self._board.begin(cause)
+            return True
+
+    def _follow(
+        self, process: RunnerProcess, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause
+    ) -> None:
+        """Load and serve until the process ends."""
+        with self._board.changed:
+            self._desk.process = process
+            self._board.set(pid=process.pid)
+            if self._board.unloading:  # it came before the process: nobody else will stop it
+                return
+            supervision = limits()
+            process.send(
+                start_frame(plan, supervision, reads_ahead=self._reads_ahead)
+            )  # before what `RunnerHandle.supervise` sends
+        fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
+        log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})
+        self._vigil = vigil = Vigil(
+            process, self._board, supervision.hang_timeout_s, supervision.load_timeout_s
+        )
+        for event in process.events(vigil.patience_s):
+            self._events.apply(event, cause)
+
+    def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
+        """End the process and its requests; returns why, by exit code where there is no `reason` already."""
+        with self._board.changed:
+            self._desk.process = self._vigil = None
+            ended_while = self._board.status.state
+            said = reason or self._board.status.reason
+            if ended_while != "unloading":  # nobody must take it for ready while it is being reaped
+                self._board.set(state="failed", reason=said or "its runner ended")
+        begun: frozenset[int] | None = frozenset()
+        if process is not None:
+            begun = process.computing()
+            if reason is not None:
+                process.kill()
+            exit_code = process.close()
+            said = said or self._board.ended(exit_code, ended_while)
+            with self._board.changed:
+                self._board.set(
+                    last_log_lines=process.last_log_lines, pid=None, busy_slots=0, queued_requests=0
+                )
+        model, in_flight = self._board.status.model, self._desk.in_flight
+        if ended_while == "unloading":
+            in_flight.abandon(f"{model}: was unloaded", None)
+        else:
+            in_flight.abandon(f"{model}: {said}; the model is being restarted", begun)
+        return said or ""
+
+
+def _spawn(plan: LoadPlan, supervision: Supervision) -> RunnerProcess:
+    module = "edged.runner.fake" if plan.path.startswith("fake:") else "edged.runner.main"
+    return RunnerProcess(module, supervision.inherited)
