@@ -69,6 +69,29 @@ class Household(Protocol):
         """Have again what is to be there and was given up."""
 
 
+class Alarm(Protocol):
+    """What wakes the watch (`hw.pressure.MemoryAlarm`)."""
+
+    @property
+    def is_triggered(self) -> bool:
+        """Whether the kernel tells of stalls by itself."""
+
+    def wait(self, longest_s: float) -> bool:
+        """Return at a stall, after `longest_s` or at `stop`; False once it has been stopped."""
+
+    def pause(self, duration_s: float) -> bool:
+        """Return after `duration_s`, or at `stop`; False once it has been stopped."""
+
+    def stalled_s(self) -> float | None:
+        """For how long some task has been stalled for memory, since boot."""
+
+    def stop(self) -> None:
+        """End every wait."""
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+
+
 class PressureWatch:
     """Looks, decides, acts; in a thread of its own between `start` and `close`."""
 
@@ -76,12 +99,12 @@ class PressureWatch:
         self,
         household: Household,
         counter: Counter,
-        alarm: MemoryAlarm | None = None,
+        alarm: Alarm | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._household = household
         self._counter = counter
-        self._alarm = alarm or MemoryAlarm()
+        self._alarm: Alarm = alarm or MemoryAlarm()
         self._clock = clock
         self._seen_s = clock()
         self._stalled_s = self._alarm.stalled_s()
