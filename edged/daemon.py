@@ -12,7 +12,9 @@ from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner, replanner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
+from edged.lifecycle.pressure import PressureWatch
 from edged.lifecycle.record import Record
+from edged.lifecycle.relief import Relief
 from edged.lifecycle.reload import Reload
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
@@ -46,18 +48,22 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         print(f"edged: listening on {server.url}", flush=True)
         log.info("edged %s has started", __version__, extra={"EVENT": "started"})
         notify(status="measuring this machine")
-        pool = control = None
+        pool = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
+            pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
+            pressure.start()
             reloading = _reloading(pool, server, record, read)
             control = Control({"reload": reloading.run, "url": lambda: server.url})
             control.open()
-            watch = Watch(signals, _news(pool, reloading), _what_is_dead(server, pool))
+            watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
             log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
         finally:
             if control is not None:
                 control.close()
+            if pressure is not None:
+                pressure.close()
             meter.close()
             _stop(pool.config if pool is not None else config, listening, server, pool)
             record.close()
@@ -102,7 +108,7 @@ def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Co
     return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
 
 
-def _news(pool: Pool, reloading: Reloading) -> Callable[[], News]:
+def _news(pool: Pool, reloading: Reloading, pressure: PressureWatch) -> Callable[[], News]:
     """What to tell systemd. What it returns raises when the start has failed."""
     briefing = Briefing()
 
@@ -115,16 +121,18 @@ def _news(pool: Pool, reloading: Reloading) -> Callable[[], News]:
         # a runner that hangs is replaced after hang_timeout, and that may take its time as well
         longer_s = loading.hang_timeout + loading.restart_backoff_max + _STOP_S
         busy = reloading.running or (starting and gets_on(statuses))
-        line = "; ".join(filter(None, [briefing.line(statuses), reloading.outcome]))
+        line = "; ".join(filter(None, [briefing.line(statuses), pressure.text, reloading.outcome]))
         return News(line, starting=starting, extend_timeout_s=longer_s if busy else None)
 
     return news
 
 
-def _what_is_dead(server: Server, pool: Pool) -> Callable[[], str | None]:
+def _what_is_dead(server: Server, pool: Pool, pressure: PressureWatch) -> Callable[[], str | None]:
     def what_is_dead() -> str | None:
         if not pool.is_supervised:
             return "a runner's supervisor has stopped"
+        if not pressure.is_kept:
+            return "nobody watches the memory any more"
         return None if server.answers(_ANSWER_S) else f"HTTP has not answered within {_ANSWER_S:g} s"
 
     return what_is_dead

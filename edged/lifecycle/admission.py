@@ -10,7 +10,7 @@ what is there.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
@@ -90,10 +90,35 @@ class Admission:
         with self._changed:
             self._changed.notify_all()
 
-    def relieve(self, lacking_bytes: int) -> tuple[str, ...]:
-        """Make models leave that hold so many bytes together, or all that may; returns them."""
+    def look(self) -> Account:
+        """Who has what, and what there is for them at this moment."""
         with self._changed:
-            candidates = self._candidates()
+            self._look(as_planned=False)
+            return self._account
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What is to be left to everything else."""
+        return int(self._memory.reserve)
+
+    def relieve(self, lacking_bytes: int, given_back: Mapping[str, int]) -> tuple[str, ...]:
+        """Make models leave that hold so many bytes together, or all that may; returns them.
+
+        `given_back`: what some do not hold of their claims at present. What those hold who leave already
+        counts.
+        """
+
+        def held_bytes(model: str) -> int:
+            return self._account.loaded[model].need_bytes - given_back.get(model, 0)
+
+        with self._changed:
+            candidates = [
+                msgspec.structs.replace(each, frees_bytes=held_bytes(each.model))
+                for each in self._candidates()
+            ]
+            lacking_bytes -= sum(
+                held_bytes(model) for model in self._leaving if model in self._account.loaded
+            )
             chosen = victims(candidates, lacking_bytes)
             models = chosen if chosen is not None else tuple(each.model for each in candidates)
             for model in models:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import NotBegun, Replaced, RunnerFailed
+from edged.errors import NotBegun, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.requests import Generation, InFlight, Pending
-from edged.lifecycle.status import why_not_ready
+from edged.lifecycle.requests import Asked, Generation, InFlight, Pending
+from edged.lifecycle.status import Cause, why_not_ready
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
@@ -23,16 +23,13 @@ class Desk:
     """For any thread. `process` and `retired` are the handle's to set, under the board's condition."""
 
     def __init__(
-        self, board: Board, door: Door, in_flight: InFlight, next_answers: Callable[[float], bool]
+        self, board: Board, door: Door, in_flight: InFlight, ensure_ready: Callable[[float, Cause], None]
     ) -> None:
-        """`next_answers` waits so many seconds for the runner after one that died: whether it answers.
-
-        It raises Unavailable when waiting is in vain.
-        """
+        """`ensure_ready` is the handle's."""
         self.board = board
         self.in_flight = in_flight
         self._door = door
-        self._next_answers = next_answers
+        self._ensure_ready = ensure_ready
         self.process: RunnerProcess | None = None
         self.retired = False
 
@@ -57,7 +54,7 @@ class Desk:
         """As `RunnerHandle.generate`."""
 
         def submit() -> Pending:
-            return self._submit(lambda number: msgspec.structs.replace(request, id=number), request.n)
+            return self._submit(request)
 
         def ask_again(wait_s: float) -> Pending | None:
             return submit() if self._next_answers(wait_s) else None
@@ -82,15 +79,15 @@ class Desk:
     def _embed(
         self, request: protocol.Embed, deadline: float, check: Callable[[], None]
     ) -> protocol.Embeddings:
-        pending = self._submit(lambda number: msgspec.structs.replace(request, id=number))
+        pending = self._submit(request)
         try:
-            return pending.embeddings(len(request.texts) + len(request.token_lists), deadline, check)
+            return pending.embeddings(deadline, check)
         finally:
             self._cancel(pending)
 
     def warmup(self, deadline: float) -> float:
         """As `RunnerHandle.warmup`."""
-        pending = self._submit(protocol.Warmup)
+        pending = self._submit(protocol.Warmup(0))
         try:
             return pending.warmed(deadline).elapsed_s
         finally:
@@ -111,18 +108,16 @@ class Desk:
                     self.board.refuse(1.0)
             return self.board.freed_bytes
 
-    def _submit(
-        self, make: Callable[[int], protocol.Generate | protocol.Embed | protocol.Warmup], n_answers: int = 1
-    ) -> Pending:
+    def _submit(self, request: Asked) -> Pending:
         with self.board.changed:
             self.check_in_force()
             process = self.process
             if process is None or not self.answers:
                 raise Replaced(why_not_ready(self.board.status), 1.0)
             self._used()
-            pending = self.in_flight.begin(n_answers)
+            pending = self.in_flight.begin(request)
         try:
-            process.send(make(pending.request))
+            process.send(msgspec.structs.replace(request, id=pending.request))
         except RunnerFailed as error:
             self.in_flight.forget(pending)
             raise NotBegun(str(error)) from error
@@ -130,6 +125,20 @@ class Desk:
             self.in_flight.forget(pending)
             raise
         return pending
+
+    def _next_answers(self, wait_s: float) -> bool:
+        """Whether the runner after one that died answers within `wait_s`.
+
+        Raises Unavailable when waiting is in vain.
+        """
+        deadline = time.monotonic() + wait_s
+        try:
+            self._ensure_ready(wait_s, "crash")
+        except Unavailable:
+            if time.monotonic() < deadline:
+                raise
+            return False
+        return True
 
     def _used(self) -> None:
         """Somebody asks for an answer. Under the board's condition."""

@@ -130,7 +130,7 @@ class Events:
     """Takes what the runner of one model says; called by its supervisor."""
 
     def __init__(self, plan: LoadPlan, board: Board, in_flight: InFlight, observer: Observer) -> None:
-        self._plan = plan
+        self.plan = plan
         self._board = board
         self._in_flight = in_flight
         self._observer = observer
@@ -139,13 +139,13 @@ class Events:
         """Take one event. Raises ProtocolError for what breaks the order of frames."""
         match event:
             case str():
-                log.info("%s: %s", self._plan.model, event, extra={"MODEL": self._plan.model})
+                log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
             case protocol.Progress():
                 self._progress(event)
             case protocol.Ready():
                 self._ready(event, cause)
             case protocol.Reads():
-                self._observer.reads(self._plan, event)
+                self._observer.reads(self.plan, event)
             case protocol.LoadFailed():
                 with self._board.changed:
                     if self._board.status.state == "ready":
@@ -183,7 +183,7 @@ class Events:
             with self._board.changed:
                 self._board.use.answered(*pace)
         if first_answer_s is not None:
-            self._observer.first_answer(self._plan, first_answer_s)
+            self._observer.first_answer(self.plan, first_answer_s)
 
     def _cooled(self, event: protocol.Cooled) -> None:
         with self._board.changed:
@@ -193,8 +193,8 @@ class Events:
                 self._board.set(cooled="context" if event.shrunk else "pages")
             self._board.changed.notify_all()
         if event.done:
-            fields = {"EVENT": "model_cooled", "MODEL": self._plan.model, "STRATEGY": self._plan.strategy}
-            log.info("%s: gave back %s", self._plan.model, format_bytes(event.freed_bytes), extra=fields)
+            fields = {"EVENT": "model_cooled", "MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
+            log.info("%s: gave back %s", self.plan.model, format_bytes(event.freed_bytes), extra=fields)
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:
@@ -219,4 +219,4 @@ class Events:
                 n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
-        self._observer.ready(self._plan, cause, event, ready_s)
+        self._observer.ready(self.plan, cause, event, ready_s)

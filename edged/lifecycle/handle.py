@@ -41,7 +41,8 @@ class RunnerHandle:
         admission: Admission,
         means: Means,
     ) -> None:
-        self.plan = plan
+        self.plan = self._first_plan = plan
+        self._means = means
         self._supervision = supervision
         self._observer = observer
         self._admission = admission
@@ -54,7 +55,7 @@ class RunnerHandle:
         self._supervisor: threading.Thread | None = None
         self.residence = Residence(board, self._door, supervision, self._begin_unloading)
         self._in_flight = self.residence.in_flight
-        self._desk = Desk(board, self._door, self._in_flight, self._next_answers)
+        self._desk = Desk(board, self._door, self._in_flight, self.ensure_ready)
         self._runs = Runs(self._desk, Events(plan, board, self._in_flight, observer), means)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
@@ -174,20 +175,6 @@ class RunnerHandle:
                 self._door.urge()
                 self._board.refuse(self.status().remaining_s or 1.0)
 
-    def _next_answers(self, wait_s: float) -> bool:
-        """Whether the runner after one that died answers within `wait_s`.
-
-        Raises Unavailable when waiting is in vain.
-        """
-        deadline = time.monotonic() + wait_s
-        try:
-            self.ensure_ready(wait_s, "crash")
-        except Unavailable:
-            if time.monotonic() < deadline:
-                raise
-            return False
-        return True
-
     def status(self) -> ModelStatus:
         """What can be said now."""
         return self._board.now()
@@ -226,10 +213,7 @@ class RunnerHandle:
 
     def read_ahead(self, *, allowed: bool) -> None:
         """Let its runners read ahead of use, or not."""
-        self._runs.reads_ahead = allowed
-        process = self._desk.process if self._desk.answers else None
-        if process is not None:
-            self._desk.tell(process, protocol.ReadAhead(allowed))
+        self._runs.read_ahead(allowed=allowed)
 
     # ---- the supervisor thread ----
 
@@ -249,6 +233,7 @@ class RunnerHandle:
             self._supervisor = None
             self._backoff.reset()
             self.residence.unloaded()
+            self._go_by(self._first_plan)
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
             if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
@@ -287,7 +272,17 @@ class RunnerHandle:
                 restarts=self._board.status.restarts + (not lacks_room), given_up=self._given_up(),
             )  # fmt: skip
             self._changed.notify_all()
-        self._observer.failed(self.plan, reason, self._board.failure)
+            failure = self._board.failure
+        self._observer.failed(self.plan, reason, failure)
+        smaller = self._means.smaller(self.plan) if failure == "memory" else None
+        with self._changed:
+            if smaller is not None and not self._board.unloading:
+                self._go_by(smaller)
+
+    def _go_by(self, plan: LoadPlan) -> None:
+        """Load by another plan from now on. Under the condition."""
+        self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
+        self._runs.go_by(self.plan)
 
     def _given_up(self) -> GivenUp | None:
         if self._board.lacks_room:

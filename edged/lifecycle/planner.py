@@ -20,6 +20,7 @@ from edged.lifecycle.spares import Ahead
 from edged.policy.plan import plan
 from edged.policy.repacking import not_measured
 from edged.policy.settings import kind_of
+from edged.policy.shrinking import Facts, smaller
 from edged.policy.timing import SPAWN_S
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 from edged.store import receipt
@@ -43,6 +44,7 @@ class Planned(msgspec.Struct, frozen=True, kw_only=True):
     repack_gains_wanted: Mapping[str, str] = {}  # types of weights to measure, by the keys of their gains
     inputs: tuple[ModelInput, ...] = ()
     settings: PlanSettings = PlanSettings()
+    measured: Measured = Measured()
 
 
 def plan_models(
@@ -76,7 +78,27 @@ def plan_models(
         repack_gains_wanted=not_measured(inputs, snapshot.cpu, settings.llama_build, measured),
         inputs=tuple(inputs),
         settings=settings,
+        measured=measured,
     )
+
+
+def next_smaller(planned: Planned, plan: LoadPlan) -> LoadPlan | None:
+    """The plan for a model whose runner the kernel has ended for memory; None: it cannot take less."""
+    model = next((each for each in planned.inputs if each.id == plan.model), None)
+    if model is None:
+        return None
+    found = smaller(plan, Facts(planned.snapshot, model, planned.settings, planned.measured))
+    fields = {"EVENT": "plan_shrunk", "MODEL": plan.model}
+    if found is None:
+        log.warning(
+            "%s: the kernel ended its runner for memory, and it cannot take less", plan.model, extra=fields
+        )
+    else:
+        log.warning(
+            "%s: after the kernel ended its runner for memory: %s", *(plan.model, found.reasons[0]),
+            extra={**fields, "STRATEGY": found.strategy},
+        )  # fmt: skip
+    return found
 
 
 def planner(

@@ -16,12 +16,12 @@ from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
-from edged.lifecycle.planner import Planned
+from edged.lifecycle.planner import Planned, next_smaller
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, places
 from edged.lifecycle.spares import Ahead, Spares, how_many_now
-from edged.lifecycle.status import Cause, ModelStatus
+from edged.lifecycle.status import Cause, ModelStatus, nothing_happens
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
@@ -76,6 +76,11 @@ class Pool:
         return self._now.plans
 
     @property
+    def handles(self) -> Mapping[str, RunnerHandle]:
+        """The ways to the models that have a plan."""
+        return self._now.handles
+
+    @property
     def problems(self) -> dict[str, str]:
         """Why a model has no plan, by model."""
         return dict(self._now.unplanned)
@@ -115,17 +120,7 @@ class Pool:
             weight_types=self._repack_gains_wanted,
             n_threads=max((plan.n_threads for plan in self.plans), default=1),
             lease_fd=self._lease_fd,
-            is_idle=self._is_idle,
-        )
-
-    def _is_idle(self) -> bool:
-        """Whether nothing is being loaded, read or computed."""
-        return not any(
-            each.state in ("loading", "unloading")
-            or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
-            or each.busy_slots
-            or each.queued_requests
-            for each in self.statuses()
+            is_idle=lambda: nothing_happens(self.statuses()),
         )
 
     def statuses(self) -> tuple[ModelStatus, ...]:
@@ -282,7 +277,13 @@ class Pool:
                 unplanned[model] = why or " ".join(plan.reasons if plan else ())
             else:
                 supervision = self._supervision(config, model)
-                means = Means(check_file, self._spares.take, wait, self.feed.publish)
+                means = Means(
+                    check_file=check_file,
+                    take_spare=self._spares.take,
+                    wait=wait,
+                    smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+                    publish=self.feed.publish,
+                )
                 handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
                 handle.residence.when_at_rest = self._idle.look
                 handles[model] = handle

@@ -64,6 +64,12 @@ class Counter(Protocol):
     def unloaded(self, model: str, cause: UnloadCause) -> None:
         """A model's memory was freed."""
 
+    def strained(self, step: str, level: int, *, risen: bool) -> None:
+        """Another step against memory pressure is in force."""
+
+    def pressed(self, stalled_share: float, short_bytes: int) -> None:
+        """What was last seen of memory pressure."""
+
 
 class _Load(msgspec.Struct, frozen=True, kw_only=True):
     """The last load of a model."""
@@ -173,6 +179,14 @@ class Record:
         fields = {"EVENT": "model_unloaded", "MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: unloaded (%s)", plan.model, cause, extra=fields)
         self._count(lambda counter: counter.unloaded(plan.model, cause))
+
+    def strained(self, step: str, level: int, *, risen: bool) -> None:
+        """Another step against memory pressure is in force."""
+        self._count(lambda counter: counter.strained(step, level, risen=risen))
+
+    def pressed(self, stalled_share: float, short_bytes: int) -> None:
+        """What was last seen of memory pressure."""
+        self._count(lambda counter: counter.pressed(stalled_share, short_bytes))
 
     def _begin(self, plan: LoadPlan, cause: Cause) -> _Load:
         """Remember the load: what comes after it is told without its cause."""

@@ -9,17 +9,24 @@ from edged.errors import EdgedError, InvalidRequest, NotBegun, Overloaded, Runne
 from edged.runner import protocol
 
 Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
+Asked = protocol.Generate | protocol.Embed | protocol.Warmup
 
+_ANSWERS: dict[type[Asked], tuple[type[Answer], ...]] = {
+    protocol.Generate: (protocol.TokenEvent, protocol.Admitted),
+    protocol.Embed: (protocol.Embeddings,),
+    protocol.Warmup: (protocol.Warmed,),
+}
 _CHECK_EVERY_S = 0.25
 
 
 class Pending:
     """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
 
-    def __init__(self, request: int, n_answers: int) -> None:
-        self.request = request
-        self.n_answers = n_answers
-        self.n_left = n_answers
+    def __init__(self, number: int, asked: Asked) -> None:
+        self.request = number
+        self.n_left = asked.n if isinstance(asked, protocol.Generate) else 1
+        self._asked = asked
+        self._unfinished = set(range(self.n_left))
         self.has_begun = False  # something was said of it
         self._began_s = time.monotonic()
         self._first: dict[int, tuple[float, int]] = {}  # tokens of an answer, when the first of them came
@@ -44,6 +51,24 @@ class Pending:
                     return answer.n_generated - n_before, time.monotonic() - began_s
         return None
 
+    def check(self, answer: Answer | EdgedError) -> None:
+        """Raises ProtocolError for an answer that was not asked for. Called with each, in their order."""
+        if isinstance(answer, EdgedError):
+            return
+        if not isinstance(answer, _ANSWERS[type(self._asked)]):
+            raise protocol.ProtocolError("the runner answered a request with something else")
+        if isinstance(answer, protocol.TokenEvent):
+            if answer.index not in self._unfinished:
+                raise protocol.ProtocolError("the runner continued an answer that has ended, or never began")
+            if answer.finish_reason:
+                self._unfinished.remove(answer.index)
+        if isinstance(answer, protocol.Embeddings) and isinstance(self._asked, protocol.Embed):
+            n_inputs, n_vectors = len(self._asked.texts) + len(self._asked.token_lists), len(answer.n_tokens)
+            if n_vectors != n_inputs:
+                raise protocol.ProtocolError(
+                    f"the runner answered {n_inputs} inputs with {n_vectors} vectors"
+                )
+
     def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
         """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
 
@@ -66,22 +91,16 @@ class Pending:
             raise answer
         return answer
 
-    def embeddings(
-        self, n_inputs: int, deadline: float, check: Callable[[], None] = lambda: None
-    ) -> protocol.Embeddings:
-        """The vectors of `n_inputs` inputs. Raises as `next` does, and RunnerFailed for anything else."""
+    def embeddings(self, deadline: float, check: Callable[[], None] = lambda: None) -> protocol.Embeddings:
+        """The vectors. Raises as `next` does."""
         answer = self.next(deadline, check)
-        if not isinstance(answer, protocol.Embeddings):
-            raise RunnerFailed("the runner answered an embedding with something else")
-        if len(answer.n_tokens) != n_inputs:
-            raise RunnerFailed(f"the runner answered {n_inputs} inputs with {len(answer.n_tokens)} vectors")
+        assert isinstance(answer, protocol.Embeddings), "it was checked as it came"
         return answer
 
     def warmed(self, deadline: float) -> protocol.Warmed:
-        """The answer to a warm-up. Raises as `next` does, and RunnerFailed for anything else."""
+        """The answer to a warm-up. Raises as `next` does."""
         answer = self.next(deadline)
-        if not isinstance(answer, protocol.Warmed):
-            raise RunnerFailed("the runner answered a warm-up with something else")
+        assert isinstance(answer, protocol.Warmed), "it was checked as it came"
         return answer
 
 
@@ -100,11 +119,11 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def begin(self, n_answers: int = 1) -> Pending:
-        """A new request; it is over when so many answers have ended."""
+    def begin(self, asked: Asked) -> Pending:
+        """A new request; it is over when all its answers have ended."""
         with self._lock:
             self._last += 1
-            self._pending[self._last] = pending = Pending(self._last, n_answers)
+            self._pending[self._last] = pending = Pending(self._last, asked)
             return pending
 
     def forget(self, pending: Pending) -> bool:
@@ -116,10 +135,15 @@ class InFlight:
         return known
 
     def answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> tuple[int, float] | None:
-        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end."""
+        """Pass an answer on, unless nobody waits for it any more; its pace, if it has come to its end.
+
+        Raises as `Pending.check` does.
+        """
         with self._lock:
             pending = self._pending.get(request)
             over = False
+            if pending is not None:
+                pending.check(answer)
             if pending is not None and last:
                 pending.n_left -= 1
                 if pending.n_left <= 0 or isinstance(answer, EdgedError):
@@ -195,13 +219,11 @@ class Generation:
         if isinstance(answer, protocol.Admitted):
             self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
             return None
-        if answer is not None and not isinstance(answer, protocol.TokenEvent):
-            raise RunnerFailed("the runner answered a generation with something else")
-        if answer is not None:
-            if answer.index not in self._unfinished:
-                raise RunnerFailed("the runner continued an answer that has ended, or was not asked for")
-            if answer.finish_reason:
-                self._unfinished.remove(answer.index)
+        if answer is None:
+            return None
+        assert isinstance(answer, protocol.TokenEvent), "it was checked as it came"
+        if answer.finish_reason:
+            self._unfinished.remove(answer.index)
         return answer
 
     def _next(self, wait_s: float) -> Answer | None:

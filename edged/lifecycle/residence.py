@@ -74,6 +74,14 @@ class Residence:
         return bool(self.in_flight) or self._door.somebody_asks
 
     @property
+    def idle_s(self) -> float:
+        """Since when it has had nothing to do, or has been ready; 0 while it is busy, or not loaded."""
+        with self._board.changed:
+            if not self._board.is_ready or self.is_busy:
+                return 0.0
+            return time.monotonic() - self._idle_since_s()
+
+    @property
     def demand(self) -> Demand:
         """How it was used."""
         return self._door.demand
@@ -162,9 +170,11 @@ class Residence:
             keep_s = self._keep_alive_s
             if not self._board.is_ready or self.is_busy or math.isinf(keep_s):
                 return None
-            ready_at_s = time.monotonic() - self._board.clock.served_s
-            since_s = max(ready_at_s, self.in_flight.none_since_s, self._door.last_asked_s)
-            return since_s + keep_s - time.monotonic()
+            return self._idle_since_s() + keep_s - time.monotonic()
+
+    def _idle_since_s(self) -> float:
+        ready_at_s = time.monotonic() - self._board.clock.served_s
+        return max(ready_at_s, self.in_flight.none_since_s, self._door.last_asked_s)
 
     @property
     def _keep_alive_s(self) -> float:

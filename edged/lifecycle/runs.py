@@ -24,12 +24,14 @@ class Means(msgspec.Struct, frozen=True):
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
     has been started already, if there is one. `wait` returns when it may be seen whether there is room.
-    `publish` is called under a lock, and must not wait.
+    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory; None
+    where there is none. `publish` is called under a lock, and must not wait.
     """
 
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
+    smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
     publish: Callable[[Notice], None] = lambda _notice: None
 
 
@@ -42,13 +44,34 @@ class Runs:
         self._events = events
         self._means = means
         self._vigil: Vigil | None = None
-        self.reads_ahead = True  # False: pages come as they are touched
+        self._reads_ahead = True
 
     @property
     def is_watched(self) -> bool:
         """Whether a runner that there is is looked after."""
         vigil = self._vigil
         return vigil is None or vigil.is_kept
+
+    def go_by(self, plan: LoadPlan) -> None:
+        """Show what the next run's plan says. Under the condition."""
+        self._events.plan = plan
+        self._board.set(
+            strategy=plan.strategy,
+            predicted_ready_s=plan.predicted.ready_s,
+            predicted_first_answer_s=plan.predicted.first_answer_s,
+        )
+
+    def read_ahead(self, *, allowed: bool) -> None:
+        """Let its runners read ahead of use, or have pages come as they are touched."""
+        if self._reads_ahead == allowed:
+            return
+        self._reads_ahead = allowed
+        with self._board.changed:
+            process = self._desk.process if self._board.is_ready else None
+            if allowed and self._board.status.cooled == "pages":  # it reads them again
+                self._board.set(cooled=None)
+        if process is not None:
+            self._desk.tell(process, protocol.ReadAhead(allowed))
 
     def once(self, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause) -> str:
         """Load and serve by `plan`; returns why it ended. `limits` are asked for when they are needed."""
@@ -91,7 +114,7 @@ class Runs:
                 return
             supervision = limits()
             process.send(
-                start_frame(plan, supervision, reads_ahead=self.reads_ahead)
+                start_frame(plan, supervision, reads_ahead=self._reads_ahead)
             )  # before what `RunnerHandle.supervise` sends
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})

@@ -3,6 +3,7 @@
 import math
 import signal
 import time
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -172,6 +173,17 @@ def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
         names = {number.value: number.name for number in signal.Signals}  # not every real-time signal has one
         return f"the runner was ended by {names.get(-exit_code, f'signal {-exit_code}')} while {state}"
     return f"the runner exited with code {exit_code} while {state}"
+
+
+def nothing_happens(statuses: Iterable[ModelStatus]) -> bool:
+    """Whether no model is being loaded, read or computed."""
+    return not any(
+        each.state in ("loading", "unloading")
+        or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
+        or each.busy_slots
+        or each.queued_requests
+        for each in statuses
+    )
 
 
 def seconds(duration_s: float | None) -> str:

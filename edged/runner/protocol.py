@@ -4,6 +4,8 @@ A frame is a 4-byte little-endian length and a msgpack body. Never pickle: a run
 file has taken over must not be able to run code in the daemon; a frame that does not decode ends the runner.
 """
 
+import array
+import math
 import socket
 import struct
 from collections.abc import Iterator
@@ -257,9 +259,11 @@ class Embeddings(msgspec.Struct, frozen=True, tag="embeddings", kw_only=True):
     vectors: bytes
 
     def __post_init__(self) -> None:
-        """A row for each input, or it is no frame of this contract."""
+        """A row of numbers for each input, or it is no frame of this contract."""
         if len(self.vectors) != 4 * self.n_embd * len(self.n_tokens) or not self.vectors:
             raise ValueError(f"{len(self.vectors)} bytes, for {len(self.n_tokens)} x {self.n_embd} numbers")
+        if not math.isfinite(sum(array.array("f", self.vectors))):
+            raise ValueError("vectors of what are no numbers")
 
 
 class Warmed(msgspec.Struct, frozen=True, tag="warmed"):

@@ -72,7 +72,7 @@ class Warmth:
         self._serving = serving
         self._send = send
         self._reads_ahead = True
-        self._held_back = False  # the reader was stopped before it was through
+        self._held_back = False  # the reader was stopped before it was through, or all was given back
 
     def read_ahead(self, *, allowed: bool) -> None:
         """Read ahead of use from now on, or not; what is pinned is always read."""
@@ -83,7 +83,7 @@ class Warmth:
             reader.stop()
         elif allowed and self._held_back:
             self._held_back = False
-            reader.again(self._start.prefetch)
+            reader.again(ranges_to_warm(self._start))
 
     def cool(self, frame: protocol.Cool) -> None:
         """Give memory back, unless there is something to compute, and say `Cooled`."""
@@ -107,7 +107,7 @@ class Warmth:
 
     def _stop_reading(self) -> None:
         """What is given back must not come again at once; what is pinned is read first."""
-        self._held_back = False
+        self._held_back = True
         if not self._start.mlock_bytes:
             self._serving.prefetch.stop()
         self._serving.prefetch.wait()
@@ -124,6 +124,7 @@ class Warmth:
 
     def _wake(self) -> None:
         """On the engine's thread, with work to do."""
+        self._held_back = self._held_back and not self._reads_ahead
         if self._reads_ahead:
             reader = self._serving.prefetch
             reader.again(ranges_to_warm(self._start))

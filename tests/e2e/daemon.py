@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,6 +17,7 @@ import openai
 import psutil
 
 from tests import http_json
+from tests.device.device import Device
 
 PATIENCE_S = 120.0  # far longer than anything takes, also on a busy machine
 
@@ -26,17 +27,27 @@ def settings(*overrides: str) -> list[str]:
     return [part for override in overrides for part in ("--set", override)]
 
 
+def _run(argv: Sequence[str], env: Mapping[str, str], stdout: int, stderr: int) -> "subprocess.Popen[str]":
+    """As `Device.run`, on the whole machine."""
+    return subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=stdout, stderr=stderr, text=True)
+
+
 class Daemon:
     """`edged run` on a free port. Killed with its runners when the block ends."""
 
-    def __init__(self, config: Path, *arguments: str, env: Mapping[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
+    def __init__(
+        self,
+        config: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        device: Device | None = None,
+    ) -> None:
+        """`device`: where it runs, instead of the whole machine."""
+        self.process = (device.run if device else _run)(
             [sys.executable, "-m", "edged", "run", "--config", str(config), "--port", "0", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, **(env or {})},
+            {**os.environ, **(env or {})},
+            subprocess.PIPE,
+            subprocess.STDOUT,
         )
         self.output: list[str] = []
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()

@@ -12,6 +12,15 @@ from edged.service.reloading import Reloading
 from edged.service.watch import News
 
 
+class Calm:
+    """Memory is not short."""
+
+    text: str | None = None
+
+
+CALM: Any = Calm()
+
+
 class Pool:
     """Models in the states that a test sets."""
 
@@ -33,7 +42,7 @@ class Pool:
 
 def test_more_time_is_asked_for_while_a_load_gets_on_and_not_while_it_does_not() -> None:
     pool: Any = Pool()
-    news = daemon._news(pool, Reloading(lambda: "", lambda: True))
+    news = daemon._news(pool, Reloading(lambda: "", lambda: True), CALM)
     first = news()
     assert first.starting
     # a hung runner is replaced within this time, and its successor begins
@@ -48,7 +57,7 @@ def test_more_time_is_asked_for_while_a_load_gets_on_and_not_while_it_does_not()
 
 def test_a_start_that_has_failed_ends_the_daemon_but_a_later_failure_does_not() -> None:
     pool: Any = Pool()
-    news = daemon._news(pool, Reloading(lambda: "", lambda: True))
+    news = daemon._news(pool, Reloading(lambda: "", lambda: True), CALM)
     pool.becomes(state="failed", given_up="file", reason="smollm2.gguf is missing")
     with pytest.raises(NoModelLoaded, match=r"smollm2\.gguf is missing"):
         news()
@@ -61,7 +70,7 @@ def test_a_reload_is_given_time_and_its_outcome_is_shown() -> None:
     pool.is_starting = False
     pool.becomes(state="ready")
     reloading = Reloading(lambda: "", lambda: False)
-    news = daemon._news(pool, reloading)
+    news = daemon._news(pool, reloading, CALM)
     reloading.running = True
     assert news().extend_timeout_s is not None
     reloading.running, reloading.outcome = False, "reload failed at 12:03:04: edged.yaml: no such file"

@@ -233,7 +233,7 @@ def test_loads_are_admitted_in_the_order_in_which_they_came(monkeypatch: pytest.
 def test_under_pressure_models_leave_and_none_but_pinned_ones_come(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Box(monkeypatch, {"a": 10 * MIB, "b": 20 * MIB, "c": 30 * MIB}, ROOM_FOR_ONE, c={"pinned": True})
     a, b, c = box.loaded("a"), box.loaded("b"), box.loaded("c")
-    assert box.pool.admission.relieve(25 * MIB) == ("b", "a")
+    assert box.pool.admission.relieve(25 * MIB, {}) == ("b", "a")
     for process in (a, b):
         process.next_sent(protocol.Shutdown)
         process.end()

@@ -186,7 +186,20 @@ def test_a_runner_that_breaks_the_order_of_frames_is_killed(
     model.unload(again)
 
 
-def test_vectors_for_more_inputs_than_were_sent_are_an_error(model: Model) -> None:
+@pytest.mark.parametrize(
+    ("answer", "why"),
+    [
+        (
+            protocol.Embeddings(id=1, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)),
+            "answered 1 inputs with 2 vectors",
+        ),
+        (protocol.Warmed(1, 0.1), "answered a request with something else"),
+        (protocol.Admitted(1, 3, 0), "answered a request with something else"),
+    ],
+)
+def test_a_runner_that_answers_what_was_not_asked_is_replaced(
+    model: Model, answer: protocol.FromRunner, why: str
+) -> None:
     process = model.loaded()
     errors: list[str] = []
 
@@ -199,10 +212,23 @@ def test_vectors_for_more_inputs_than_were_sent_are_an_error(model: Model) -> No
     asking = in_background(embed)
     request = process.next_sent(protocol.Embed)
     assert isinstance(request, protocol.Embed)
-    process.say(protocol.Embeddings(id=request.id, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)))
+    process.at_work = frozenset({request.id})
+    process.say(answer)
     asking.join(PATIENCE_S)
-    assert errors == ["the runner answered 1 inputs with 2 vectors"]
-    model.unload(process)
+    assert errors == [f"m: the runner {why}; the model is being restarted"]
+    assert process.kills == 1
+    model.handle.unload()
+
+
+def test_an_answer_that_goes_on_after_its_end_is_the_end_of_its_runner(model: Model) -> None:
+    process = model.loaded()
+    generation = model.handle.generate(protocol.Generate(id=0, text="a", n=2))
+    last = protocol.TokenEvent(1, "word", 1, "stop")
+    process.say(protocol.Step((last, last)))
+    assert generation.poll(PATIENCE_S) == last
+    with pytest.raises(RunnerFailed, match="continued an answer that has ended"):
+        generation.poll(PATIENCE_S)
+    model.handle.unload()
 
 
 def test_a_load_that_goes_on_and_on_has_failed_though_it_gives_signs_of_life(model: Model) -> None:

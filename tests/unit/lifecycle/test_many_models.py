@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from edged.errors import EdgedError, Replaced
+from edged.errors import EdgedError, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.pool import Pool
 from edged.runner import protocol
 from tests.unit.lifecycle.machine import MIB, Machine, no_thread_is_left, pool_of
@@ -77,7 +77,7 @@ def change(pool: Pool, model: str, draw: random.Random) -> None:
         case 2:
             pool.keep(model, draw.choice((0.0, 0.01, -1.0)))
         case _:
-            pool.admission.relieve(draw.choice((1, 50)) * MIB)
+            pool.admission.relieve(draw.choice((1, 50)) * MIB, {})
 
 
 @pytest.mark.parametrize("seed", range(3))

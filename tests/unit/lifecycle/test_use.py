@@ -53,7 +53,7 @@ def test_the_last_answers_count_most(clock: Clock) -> None:
 
 def test_an_answers_pace_is_from_its_first_token_to_its_last(clock: Clock) -> None:
     in_flight = InFlight()
-    request = in_flight.begin(n_answers=2).request
+    request = in_flight.begin(protocol.Generate(id=0, n=2)).request
     clock.now_s += 5  # the prompt
     assert in_flight.answer(request, token(1), last=False) is None
     clock.now_s += 1
@@ -67,12 +67,15 @@ def test_an_answers_pace_is_from_its_first_token_to_its_last(clock: Clock) -> No
 
 def test_an_answer_of_one_token_has_no_pace() -> None:
     in_flight = InFlight()
-    assert in_flight.answer(in_flight.begin().request, token(1, "stop"), last=True) is None
+    assert (
+        in_flight.answer(in_flight.begin(protocol.Generate(id=0)).request, token(1, "stop"), last=True)
+        is None
+    )
 
 
 def test_embeddings_take_from_the_request_to_the_answer(clock: Clock) -> None:
     in_flight = InFlight()
-    request = in_flight.begin().request
+    request = in_flight.begin(protocol.Embed(id=0, texts=("a", "b"))).request
     clock.now_s += 0.5
     frame = protocol.Embeddings(id=request, n_embd=1, n_tokens=(3, 4), vectors=bytes(8))
     assert in_flight.answer(request, frame, last=True) == (7, 0.5)
@@ -80,6 +83,6 @@ def test_embeddings_take_from_the_request_to_the_answer(clock: Clock) -> None:
 
 def test_what_nobody_waits_for_any_more_has_no_pace() -> None:
     in_flight = InFlight()
-    pending = in_flight.begin()
+    pending = in_flight.begin(protocol.Generate(id=0))
     in_flight.forget(pending)
     assert in_flight.answer(pending.request, token(9, "stop"), last=True) is None
