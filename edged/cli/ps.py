@@ -1,5 +1,6 @@
 """`edged ps`: what each model is doing, what it holds, and why it is where it is."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,7 +92,8 @@ def command(config_file: Path | None, url: str | None, as_json: bool, watch: boo
     if as_json:
         _print_json(client, watch)
     else:
-        _show(client, watch)
+        with suppress(KeyboardInterrupt):  # which is how one stops watching
+            _show(client, watch)
 
 
 def listing(client: Client) -> Listing:
