@@ -127,9 +127,7 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     request_wait: Annotated[
         Seconds,
         _time(0),
-        _doc(
-            "How long a request waits for its model before it gets 503; its header X-Edged-Wait (seconds) overrides it."
-        ),
+        _doc("How long a request waits for its model before it gets 503, unless it says so in X-Edged-Wait."),
     ] = Seconds(60)
     load_timeout: Annotated[Seconds, _time(1), _doc("A load that takes longer than this has failed.")] = (
         Seconds(900)
