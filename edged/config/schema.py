@@ -155,6 +155,12 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     prefetch: Annotated[bool, _doc("Read model files ahead of their use, in the order they are wanted.")] = (
         True
     )
+    spare_runner: Annotated[
+        Literal["auto", "on", "off"],
+        _doc(
+            "Keep a process started for the next load; auto: while a model is not loaded and memory allows."
+        ),
+    ] = "auto"
 
 
 class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -72,6 +72,7 @@ class Admission:
         self._leaving: set[str] = set()
         self._waiting: list[_Load] = []  # in the order in which they came
         self._closed_because: str | None = None
+        self.spare_pid: Callable[[], int | None] = lambda: None  # of one that gives way to loads
 
     def plan_for(self, memory: Memory, planned_bytes: int) -> None:
         """Go on by other settings, and plans that share `planned_bytes`."""
@@ -84,6 +85,12 @@ class Admission:
     def account(self) -> Account:
         """Who has what."""
         return self._account
+
+    def room_bytes(self) -> int:
+        """What models leave of the memory now, those that wait for room included."""
+        with self._changed:
+            self._look(as_planned=False)
+            return self._account.room_bytes - sum(load.claim.need_bytes for load in self._waiting)
 
     def look_again(self) -> None:
         """Something has changed that loads may wait for."""
@@ -238,8 +245,8 @@ class Admission:
         a few MiB more for another program would unload a model that had been planned.
         """
         facts = self._facts()
-        pids = [pid for inside in self._inside.values() if (pid := inside.residence.pid) is not None]
-        held_bytes = self._held(pids)
+        pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
+        held_bytes = self._held([pid for pid in pids if pid is not None])
         half = msgspec.structs.replace(self._memory, reserve=Bytes(self._memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self._memory, half))
         planned_bytes = self._planned_bytes if as_planned else min(self._planned_bytes, most_bytes)

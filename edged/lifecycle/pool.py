@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
@@ -17,11 +18,13 @@ from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
 from edged.lifecycle.planner import Planned, next_smaller
+from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
-from edged.lifecycle.served import Served, places
-from edged.lifecycle.spares import Ahead, Spares, how_many_now
-from edged.lifecycle.status import Cause, ModelStatus, nothing_happens
+from edged.lifecycle.served import Served, adopted, places
+from edged.lifecycle.spares import Ahead, how_many_now
+from edged.lifecycle.standby import Standby
+from edged.lifecycle.status import Cause, ModelStatus, what_goes_on
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.memory import budget_of
 from edged.policy.types import LoadPlan
@@ -55,7 +58,9 @@ class Pool:
         self.draining = False
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
-        self._spares = Spares(n_spares, (self._lease_fd, self._board_fd))
+        inherited = (self._lease_fd, self._board_fd)
+        self._standby = Standby(n_spares, inherited, lambda: self._now, self.admission.room_bytes)
+        self.admission.spare_pid = lambda: self._standby.pid
         try:
             planned = planner(ahead if n_spares else None)
             self._plan_for(config, planned)
@@ -88,7 +93,7 @@ class Pool:
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [plan for plan in self.plans if plan.load_at_start]
-        self._spares.keep(len(at_start))
+        self._standby.begin(len(at_start))
         self.load_all([plan.model for plan in at_start], "boot")
 
     def load_all(self, models: Collection[str], cause: Cause) -> None:
@@ -120,7 +125,7 @@ class Pool:
             weight_types=self._repack_gains_wanted,
             n_threads=max((plan.n_threads for plan in self.plans), default=1),
             lease_fd=self._lease_fd,
-            is_idle=lambda: nothing_happens(self.statuses()),
+            is_idle=lambda: what_goes_on(self.statuses()) is None,
         )
 
     def statuses(self) -> tuple[ModelStatus, ...]:
@@ -243,7 +248,7 @@ class Pool:
             self.draining = True
             served, handover = self._now, self._handover
         self.feed.close()
-        self._spares.close()
+        self._standby.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
@@ -265,36 +270,32 @@ class Pool:
         wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
-        plans = {plan.model: plan for plan in planned.plans} if planned else {}
         self._places = places(config.models, self._places)
-        handles, unplanned = {}, {}
-        for model in config.models:
-            plan = plans.get(model)
-            if model in going_on:
-                handles[model] = going_on[model]
-            elif plan is None or plan.strategy == "refused":
-                why = planned.problems.get(model) if planned else None
-                unplanned[model] = why or " ".join(plan.reasons if plan else ())
-            else:
-                supervision = self._supervision(config, model)
-                means = Means(
-                    check_file=check_file,
-                    take_spare=self._spares.take,
-                    wait=wait,
-                    smaller=lambda plan: next_smaller(planned, plan) if planned else None,
-                    publish=self.feed.publish,
-                )
-                handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
-                handle.residence.when_at_rest = self._idle.look
-                handles[model] = handle
-        short = frozenset(model for model in unplanned if model in plans)
-        return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
+
+        def made(plan: LoadPlan) -> RunnerHandle:
+            means = Means(
+                check_file=check_file,
+                take_spare=partial(self._runner_ahead, plan),
+                wait=wait,
+                publish=self.feed.publish,
+                smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+            )
+            supervision = self._supervision(config, plan.model)
+            handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
+            handle.residence.when_at_rest = self._idle.look
+            return handle
+
+        return adopted(config, planned, going_on, made)
 
     def _plan_for(self, config: Config, planned: Planned) -> None:
         """Go on by the facts that the plans rest on."""
         self.snapshot = planned.snapshot
         budget = budget_of(planned.snapshot.memory, config.memory)
         self.admission.plan_for(config.memory, budget.total_bytes)
+
+    def _runner_ahead(self, plan: LoadPlan) -> RunnerProcess | None:
+        """A runner that was started before it was wanted; None when there is none."""
+        return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])

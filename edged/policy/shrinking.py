@@ -61,6 +61,7 @@ def _instead_of(plan: LoadPlan, found: LoadPlan, saved_bytes: int) -> LoadPlan:
     return msgspec.structs.replace(
         found,
         load_at_start=plan.load_at_start,
+        makes_room=plan.makes_room,
         strategy=plan.strategy if plan.strategy == "on_demand" else found.strategy,
         reasons=(why, *found.reasons),
     )

@@ -75,7 +75,7 @@ def test_an_answer_of_one_token_has_no_pace() -> None:
 
 def test_embeddings_take_from_the_request_to_the_answer(clock: Clock) -> None:
     in_flight = InFlight()
-    request = in_flight.begin(protocol.Embed(id=0, texts=("a", "b"))).request
+    request = in_flight.begin(protocol.Embed(id=0, texts=("abc", "abcd"))).request
     clock.now_s += 0.5
     frame = protocol.Embeddings(id=request, n_embd=1, n_tokens=(3, 4), vectors=bytes(8))
     assert in_flight.answer(request, frame, last=True) == (7, 0.5)
