@@ -31,8 +31,8 @@ class Means(msgspec.Struct, frozen=True):
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
-    publish: Callable[[Notice], None] = lambda _notice: None
     smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
+    publish: Callable[[Notice], None] = lambda _notice: None
 
 
 class Runs:
