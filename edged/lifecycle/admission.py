@@ -148,7 +148,7 @@ class Admission:
         if self._closed_because is not None and not load.residence.is_pinned:
             raise NoRoom(self._closed_because)
         wish = Wish(model=load.model, claim=load.claim, is_urgent=load.residence.is_urgent)
-        scene = self._scene(load)
+        scene = self._scene(load, wish)
         decision = decide(wish, scene)
         if decision.verdict == "admitted":
             self._account = self._account.begin(load.model, load.claim)
@@ -163,15 +163,16 @@ class Admission:
                 "%s: makes room for %s", *(model, load.model),
                 extra={"EVENT": "model_evicted", "MODEL": model},
             )  # fmt: skip
-        leaving = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
-        load.residence.wait_for_room(why_waiting(wish, leaving))
+        scene = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
+        load.residence.wait_for_room(why_waiting(wish, scene))
         return False
 
-    def _scene(self, load: _Load) -> Scene:
+    def _scene(self, load: _Load, wish: Wish) -> Scene:
         before = self._waiting[: self._waiting.index(load)]
+        may_stay = frozenset() if wish.is_urgent else frozenset(load.made_leave)  # when this is given up
         return Scene(
             account=self._account,
-            leaving=frozenset(self._leaving),
+            leaving=self._leaving - may_stay,
             pinned=[model for model, inside in self._inside.items() if inside.residence.is_pinned],
             candidates=self._candidates(),
             ahead_bytes=sum(other.claim.need_bytes for other in before),

@@ -163,7 +163,8 @@ class Record:
     def failed(self, plan: LoadPlan, reason: str, how: Failure) -> None:
         """A load failed or a runner died; it is tried again after a while."""
         fields = {"EVENT": FAILURE_EVENTS[how], "MODEL": plan.model, "STRATEGY": plan.strategy}
-        log.error("%s: %s", plan.model, reason, extra=fields)
+        level = logging.WARNING if how == "room" else logging.ERROR
+        log.log(level, "%s: %s", plan.model, reason, extra=fields)
         if how != "room":
             self._count(lambda counter: counter.restarted(plan.model))
 

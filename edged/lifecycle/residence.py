@@ -131,7 +131,7 @@ class Residence:
                     return
                 if self.in_flight:
                     continue
-                if leaving.n_owed:
+                if leaving.expected:
                     self._board.changed.wait()
                 else:
                     end = self._begin_unloading(leaving.cause)

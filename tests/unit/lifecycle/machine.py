@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from edged.config.schema import Bytes, Config, Memory, Model
+from edged.config.schema import Bytes, Config, Loading, Memory, Model, Seconds
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle import runs
 from edged.lifecycle.planner import Planned
@@ -22,6 +22,7 @@ from tests.plans import fake_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted
 
 MIB = 1 << 20
+_QUICK = Loading(restart_backoff=Seconds(0.01))
 
 
 class Machine:
@@ -49,6 +50,11 @@ class Machine:
         """A runner has been reaped."""
         with self._lock:
             self._held_bytes.pop(id(process), None)
+
+    @property
+    def held_bytes(self) -> int:
+        """What its runners hold now."""
+        return sum(self._held_bytes.values())
 
     def dawdle(self) -> None:
         """Take a moment, or none."""
@@ -114,12 +120,18 @@ def sized_plan(model: str, n_bytes: int, *, at_start: bool = False) -> LoadPlan:
 
 
 def pool_of(
-    sizes: dict[str, int], budget_bytes: int, *, noted: Noted | None = None, **settings: dict[str, Any]
+    sizes: dict[str, int],
+    budget_bytes: int,
+    *,
+    noted: Noted | None = None,
+    loading: Loading = _QUICK,
+    **settings: dict[str, Any],
 ) -> Pool:
     """A pool of models by size, none loaded; `settings` by model."""
     plans = tuple(sized_plan(model, n_bytes) for model, n_bytes in sizes.items())
     config = Config(
         memory=Memory(budget=Bytes(budget_bytes)),
+        loading=loading,
         models={model: Model(file="fake:", preload=False, **settings.get(model, {})) for model in sizes},
     )
     snapshot = HardwareSnapshot(memory=MemoryFacts(), cpu=CpuFacts(usable_cores=2))

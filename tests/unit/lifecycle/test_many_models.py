@@ -65,3 +65,62 @@ def test_random_requests_from_many_threads(
     pool.close()
     assert pool.admission.account.taken_bytes == 0
     assert no_thread_is_left(before)
+
+
+def change(pool: Pool, model: str, draw: random.Random) -> None:
+    """What else may happen to a model."""
+    match draw.randrange(4):
+        case 0:
+            pool.unload(model)
+        case 1:
+            pool.load(model)
+        case 2:
+            pool.keep(model, draw.choice((0.0, 0.01, -1.0)))
+        case _:
+            pool.admission.relieve(draw.choice((1, 50)) * MIB)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_besides_memory_is_never_overcommitted_and_comes_back(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Models are unloaded and kept for no time, runners crash: requests may fail, but each hears it."""
+    before = threading.enumerate()
+    machine = Machine(monkeypatch, seed)
+    chance = random.Random(seed)
+    machine.crashes = lambda _model: chance.random() < 0.02
+    budget_bytes = 100 * MIB
+    pool = pool_of(SIZES, budget_bytes)
+    over = threading.Event()
+    heard: list[str] = []
+
+    def client(number: int) -> None:
+        draw = random.Random(1000 * seed + number)
+        for _ in range(N_REQUESTS):
+            try:
+                ask(pool, draw.choice(list(SIZES)))
+                heard.append("answer")
+            except (RunnerFailed, Unavailable) as error:
+                heard.append(str(error))
+
+    def meddle() -> None:
+        draw = random.Random(seed)
+        while not over.wait(0.002):
+            change(pool, draw.choice(list(SIZES)), draw)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(N_THREADS)]
+    meddler = threading.Thread(target=meddle)
+    for each in (*threads, meddler):
+        each.start()
+    for each in threads:
+        each.join(3 * PATIENCE_S)
+    over.set()
+    meddler.join(PATIENCE_S)
+    assert not any(each.is_alive() for each in (*threads, meddler))
+    assert len(heard) == N_THREADS * N_REQUESTS
+    assert heard.count("answer") > len(heard) / 2
+    assert machine.most_bytes <= budget_bytes
+    pool.close()
+    assert pool.admission.account.taken_bytes == 0
+    assert machine.held_bytes == 0
+    assert no_thread_is_left(before)
