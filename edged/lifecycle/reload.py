@@ -85,7 +85,8 @@ class Reload:
     def _memory(self) -> MemoryFacts:
         """The memory that there would be if no model were loaded."""
         pids = [status.pid for status in self._pool.statuses() if status.pid is not None]
-        return without(memory_facts(), held_bytes(pids))
+        held = held_bytes(pids)  # before the facts: what is taken in between must not count as available, too
+        return without(memory_facts(), held)
 
     def _load(self, models: Sequence[str], load_timeout_s: float) -> None:
         self._pool.load_all(models, "reload")

@@ -162,12 +162,14 @@ def test_access_and_requests_at_once_follow_the_file(serve: Serve) -> None:
     assert running.get("/v1/models", Authorization=f"Bearer {KEY}").status == 200
     few = msgspec.structs.replace(before.server, max_requests=1)
     reload(running, msgspec.structs.replace(before, server=few))
-    with running.client() as client:
-        with client.chat.completions.create(
+    with (
+        running.client() as client,
+        client.chat.completions.create(
             model="chat", messages=[{"role": "user", "content": "one two " * 30}], stream=True
-        ) as stream:
-            next(iter(stream))
-            assert running.chat("hi").status == 429
+        ) as stream,
+    ):
+        next(iter(stream))
+        assert running.chat("hi").status == 429
 
 
 def test_preload_that_is_set_later_loads_the_model(serve: Serve) -> None:
