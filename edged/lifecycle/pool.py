@@ -17,8 +17,7 @@ from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
-from edged.lifecycle.planner import Planned, next_smaller
-from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.planner import Planned, next_fitting, next_smaller
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, adopted, places
@@ -272,17 +271,21 @@ class Pool:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
         self._places = places(config.models, self._places)
 
-        def made(plan: LoadPlan) -> RunnerHandle:
+        def made(plan: LoadPlan, planned: Planned) -> RunnerHandle:
             means = Means(
+                self.admission,
                 check_file=check_file,
-                take_spare=partial(self._runner_ahead, plan),
+                take_spare=lambda: None if plan.path.startswith("fake:") else self._standby.take(),
                 wait=wait,
                 publish=self.feed.publish,
-                smaller=lambda plan: next_smaller(planned, plan) if planned else None,
+                smaller=partial(next_smaller, planned),
+                fitting=partial(next_fitting, planned),
             )
             supervision = self._supervision(config, plan.model)
-            handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
+            handle = RunnerHandle(plan, supervision, self._opening, means)
             handle.residence.when_at_rest = self._idle.look
+            if (before := self._now.handles.get(plan.model)) is not None:
+                handle.residence.inherit(before.residence)
             return handle
 
         return adopted(config, planned, going_on, made)
@@ -292,10 +295,6 @@ class Pool:
         self.snapshot = planned.snapshot
         budget = budget_of(planned.snapshot.memory, config.memory)
         self.admission.plan_for(config.memory, budget.total_bytes)
-
-    def _runner_ahead(self, plan: LoadPlan) -> RunnerProcess | None:
-        """A runner that was started before it was wanted; None when there is none."""
-        return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])
