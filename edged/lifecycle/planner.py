@@ -132,10 +132,10 @@ def planner(
 
 def replanner(
     measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
-) -> Callable[[Config, MemoryFacts | None], Planned]:
+) -> Callable[[Config, MemoryFacts], Planned]:
     """The same for any configuration, while models are loaded."""
 
-    def plan_anew(config: Config, memory: MemoryFacts | None) -> Planned:
+    def plan_anew(config: Config, memory: MemoryFacts) -> Planned:
         planned = plan_models(config, measured(), memory=memory)
         planned_on(planned.snapshot)
         _tell(planned)
