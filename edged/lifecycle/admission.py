@@ -246,9 +246,9 @@ class Admission:
         The plans share out all that there was, and half of the reserve is for what changes after that: else
         a few MiB more for another program would unload a model that had been planned.
         """
-        facts = self._facts()
         pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
         held_bytes = self._held([pid for pid in pids if pid is not None])
+        facts = self._facts()  # after it: what a runner takes in between must not count as available, too
         half = msgspec.structs.replace(self._memory, reserve=Bytes(self._memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self._memory, half))
         planned_bytes = self._planned_bytes if as_planned else min(self._planned_bytes, most_bytes)

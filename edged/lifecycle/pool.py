@@ -198,7 +198,8 @@ class Pool:
     def freed_memory(self) -> MemoryFacts:
         """The memory that there would be if no model were loaded."""
         pids = [status.pid for status in self.statuses() if status.pid is not None]
-        return without(memory_facts(), held_bytes(pids))
+        held = held_bytes(pids)  # before the facts: what is taken in between must not count as available, too
+        return without(memory_facts(), held)
 
     def warmup(self, model: str, wait_s: float) -> float:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
