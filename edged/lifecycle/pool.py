@@ -18,7 +18,6 @@ from edged.lifecycle.idle import Idle
 from edged.lifecycle.model_file import check_file
 from edged.lifecycle.opening import Opening
 from edged.lifecycle.planner import Planned, next_smaller
-from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.repack_gain import Work
 from edged.lifecycle.runs import Means
 from edged.lifecycle.served import Served, adopted, places
@@ -58,9 +57,9 @@ class Pool:
         self.draining = False
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
-        inherited = (self._lease_fd, self._board_fd)
-        self._standby = Standby(n_spares, inherited, lambda: self._now, self.admission.room_bytes)
-        self.admission.spare_pid = lambda: self._standby.pid
+        shared = (self._lease_fd, self._board_fd)
+        self.standby = Standby(n_spares, shared, lambda: self._now, self.admission.room_bytes)
+        self.admission.spare_pid = lambda: self.standby.pid
         try:
             planned = planner(ahead if n_spares else None)
             self._plan_for(config, planned)
@@ -93,7 +92,7 @@ class Pool:
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [plan for plan in self.plans if plan.load_at_start]
-        self._standby.begin(len(at_start))
+        self.standby.begin(len(at_start))
         self.load_all([plan.model for plan in at_start], "boot")
 
     def load_all(self, models: Collection[str], cause: Cause) -> None:
@@ -248,7 +247,7 @@ class Pool:
             self.draining = True
             served, handover = self._now, self._handover
         self.feed.close()
-        self._standby.close()
+        self.standby.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:
@@ -275,7 +274,7 @@ class Pool:
         def made(plan: LoadPlan) -> RunnerHandle:
             means = Means(
                 check_file=check_file,
-                take_spare=partial(self._runner_ahead, plan),
+                take_spare=partial(self.standby.take_for, plan),
                 wait=wait,
                 publish=self.feed.publish,
                 smaller=lambda plan: next_smaller(planned, plan) if planned else None,
@@ -292,10 +291,6 @@ class Pool:
         self.snapshot = planned.snapshot
         budget = budget_of(planned.snapshot.memory, config.memory)
         self.admission.plan_for(config.memory, budget.total_bytes)
-
-    def _runner_ahead(self, plan: LoadPlan) -> RunnerProcess | None:
-        """A runner that was started before it was wanted; None when there is none."""
-        return None if plan.path.startswith("fake:") else self._standby.take()
 
     def _supervision(self, config: Config, model: str) -> Supervision:
         return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])
