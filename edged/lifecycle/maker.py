@@ -47,7 +47,7 @@ class Maker:
         means = Means(
             self.admission,
             check_file=check_file,
-            take_spare=lambda: None if plan.path.startswith("fake:") else self.standby.take(),
+            take_spare=partial(self.standby.take_for, plan),
             wait=wait,
             publish=self.feed.publish,
             smaller=partial(next_smaller, planned),

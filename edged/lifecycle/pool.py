@@ -60,13 +60,13 @@ class Pool:
         self.draining = False
         ahead = Ahead(memory=memory_facts())
         n_spares = how_many_now(config, ahead.memory)
-        inherited = (self._lease_fd, self._board_fd)
-        self._standby = Standby(n_spares, inherited, lambda: self._now, self.admission.room_bytes)
+        shared = (self._lease_fd, self._board_fd)
+        self.standby = Standby(n_spares, shared, lambda: self._now, self.admission.room_bytes)
         self._maker = Maker(
             observer=self._opening, admission=self.admission, feed=self.feed, idle=idle,
-            standby=self._standby, lease_fd=self._lease_fd, board_fd=self._board_fd,
+            standby=self.standby, lease_fd=self._lease_fd, board_fd=self._board_fd,
         )  # fmt: skip
-        self.admission.spare_pid = lambda: self._standby.pid
+        self.admission.spare_pid = lambda: self.standby.pid
         try:
             planned = planner(ahead if n_spares else None)
             self._plan_for(config, planned)
@@ -99,7 +99,7 @@ class Pool:
     def start(self) -> None:
         """Load what is to be loaded at start, the least to read first; returns at once."""
         at_start = [plan for plan in self.plans if plan.load_at_start]
-        self._standby.begin(len(at_start))
+        self.standby.begin(len(at_start))
         self.load_all([plan.model for plan in at_start], "boot")
 
     def load_all(self, models: Collection[str], cause: Cause) -> None:
@@ -254,7 +254,7 @@ class Pool:
             self.draining = True
             served, handover = self._now, self._handover
         self.feed.close()
-        self._standby.close()
+        self.standby.close()
         self._idle.close()
         stops = [threading.Thread(target=handle.close) for handle in served.handles.values()]
         if handover is not None:

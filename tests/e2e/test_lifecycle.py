@@ -89,10 +89,12 @@ def test_the_next_load_takes_the_spare_and_another_one_waits_then(start: Start) 
 
 
 def test_a_crashed_model_comes_back_in_a_spare_that_was_started_meanwhile(start: Start) -> None:
-    daemon = start("loading.restart_backoff=5s", "loading.spare_runner=on")
+    daemon = start("loading.spare_runner=on")
     daemon.wait_ready()
     spare = _wait_for_spare(daemon)
-    os.kill(daemon.model("smollm2")["pid"], signal.SIGKILL)
+    pid = daemon.model("smollm2")["pid"]
+    os.kill(pid, signal.SIGKILL)
+    daemon.wait_until("/livez", lambda _status, _body: daemon.model("smollm2")["pid"] != pid)
     assert daemon.chat("hello")[0] == 200
     assert daemon.model("smollm2")["pid"] == spare.pid
 
