@@ -52,7 +52,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
-            pressure = PressureWatch(Relief(pool), record)
+            pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
             reloading = _reloading(pool, server, record, read)
             control = Control({"reload": reloading.run, "url": lambda: server.url})

@@ -35,9 +35,9 @@ class Means(msgspec.Struct, frozen=True):
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
-    publish: Callable[[Notice], None] = lambda _notice: None
     smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
     fitting: Callable[[LoadPlan, int], LoadPlan | None] = lambda _plan, _room_bytes: None
+    publish: Callable[[Notice], None] = lambda _notice: None
 
 
 class Runs:
