@@ -57,10 +57,15 @@ class Shape(NamedTuple):
     n_swa: int = 4096
 
 
+def cache_folder() -> Path:
+    """Where tests keep what takes long to make."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return cache / "edged" / "tests"
+
+
 def cached(shape: Shape = Shape(), name: str = "gemma-2-9b-shape") -> Path:  # noqa: B008  # immutable
     """The file in the user's cache (3.6 GB with the default shape), made when it is not there."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = cache / "edged" / "tests" / f"{name}.gguf"
+    path = cache_folder() / f"{name}.gguf"
     head, tensors = _head(shape)
     if not path.is_file() or path.stat().st_size != len(head) + sum(map(_stored_bytes, tensors)):
         path.parent.mkdir(parents=True, exist_ok=True)

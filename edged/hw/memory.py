@@ -55,6 +55,11 @@ def held_bytes(pids: Iterable[int], proc: Path = Path("/proc")) -> int:
     return held
 
 
+def resident_bytes(pid: int, proc: Path = Path("/proc")) -> int | None:
+    """A process's pages in memory; of those that it shares with others, its part (PSS). None: unknown."""
+    return parse_meminfo(text.read(proc / str(pid) / "smaps_rollup") or "").get("Pss")
+
+
 def oom_kills(proc: Path = Path("/proc")) -> int | None:
     """How many processes the kernel has ended for their memory since boot; None where it does not say."""
     for line in (text.read(proc / "vmstat") or "").splitlines():

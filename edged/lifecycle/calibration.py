@@ -24,6 +24,8 @@ MAX_FILE_BYTES = 1 << 20
 # Below these a rate is noise: a burst from a drive's cache, or the time until the first byte.
 MIN_RATE_BYTES = 8 << 20
 MIN_RATE_S = 0.2
+# Imports take at least 50 ms: a runner that spent less in them had been started ahead of its load.
+_LEAST_IMPORT_S = 0.02
 _RISE_SHARE = 0.2
 _FALL_SHARE = 0.2
 # A runner that has so little of its base in memory has been swapped out.
@@ -120,8 +122,7 @@ class Calibration:
         load.base_bytes = _base_bytes(load.base_bytes, plan, measurement.anon_bytes)
         self._kept.loads.append(load)
         del self._kept.loads[:-MAX_LOADS]
-        after_spawn_s = sum(laps.values()) - laps.get("import_s", 0.0)
-        self._kept.spawn_s = _blended(self._kept.spawn_s, measurement.ready_s - after_spawn_s)
+        self._record_spawn(measurement.ready_s, laps)
         self._record_rate(measurement)
 
     def record_first_answer(self, plan: LoadPlan, first_answer_s: float) -> None:
@@ -205,6 +206,13 @@ class Calibration:
             if (load.path, load.device, load.strategy) == key:
                 return loads.pop(index)
         return Load(path=plan.path, size_bytes=size_bytes, device=device, strategy=plan.strategy)
+
+    def _record_spawn(self, ready_s: float, laps: dict[str, float]) -> None:
+        """What starting a runner and importing took, where this load waited for both."""
+        import_s = laps.get("import_s", 0.0)
+        if import_s >= _LEAST_IMPORT_S:
+            after_spawn_s = sum(laps.values()) - import_s
+            self._kept.spawn_s = _blended(self._kept.spawn_s, ready_s - after_spawn_s)
 
     def _record_rate(self, measurement: Measurement) -> None:
         """The storage rate, where the reader was done when the model was ready, by the time that it read.

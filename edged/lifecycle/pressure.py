@@ -12,6 +12,7 @@ from typing import Protocol
 
 from edged.config.units import format_bytes
 from edged.hw.pressure import MemoryAlarm
+from edged.lifecycle.feed import Notice, PressureStep
 from edged.policy.pressure import STEPS, Reading, Step, Strain, after
 
 log = logging.getLogger(__name__)
@@ -100,11 +101,13 @@ class PressureWatch:
         counter: Counter,
         alarm: Alarm | None = None,
         clock: Callable[[], float] = time.monotonic,
+        publish: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
         self._household = household
         self._counter = counter
         self._alarm: Alarm = alarm or MemoryAlarm()
         self._clock = clock
+        self._publish = publish
         self._seen_s = clock()
         self._stalled_s = self._alarm.stalled_s()
         self._thread = threading.Thread(target=self._run, name="pressure", daemon=True)
@@ -149,7 +152,7 @@ class PressureWatch:
         for level in range(before.level + 1, self.strain.level + 1):
             self._rise(STEPS[level], level, reading)
         for level in range(before.level, self.strain.level, -1):
-            self._fall(STEPS[level], level - 1)
+            self._fall(STEPS[level], level - 1, reading)
         self._hold(reading)
 
     def _read(self, now_s: float) -> Reading:
@@ -173,16 +176,18 @@ class PressureWatch:
             extra={"EVENT": "pressure_rose", "STEP": step},
         )
         self._counter.strained(step, level, risen=True)
+        self._publish(PressureStep(step=step, reason=_numbers(reading)))
         if step == "refuse":
             self._household.refuse_loads(f"memory is short ({_numbers(reading)})")
 
-    def _fall(self, step: Step, level: int) -> None:
+    def _fall(self, step: Step, level: int, reading: Reading) -> None:
         log.info(
             "memory is no longer as short: it does not hold any more that %s",
             _WHAT[step],
             extra={"EVENT": "pressure_fell", "STEP": step},
         )
         self._counter.strained(STEPS[level], level, risen=False)
+        self._publish(PressureStep(step=STEPS[level], reason=_numbers(reading)))
         if step == "refuse":
             self._household.refuse_loads(None)
         elif step == "read_less":

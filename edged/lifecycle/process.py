@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from edged.errors import RunnerFailed
-from edged.lifecycle.signs import Signs, signs_of
+from edged.lifecycle.signs import Signs, is_asleep, signs_of
 from edged.runner import protocol, pulse
 
 log = logging.getLogger(__name__)
@@ -51,8 +51,11 @@ def llama_libraries() -> Path | None:
 class RunnerProcess:
     """A running child. Frames may be sent from any thread; `events` is for one thread."""
 
-    def __init__(self, module: str, inherited: Sequence[int]) -> None:
-        """`inherited` are the descriptors that all runners share."""
+    def __init__(self, module: str, inherited: Sequence[int], *, spare: bool = False) -> None:
+        """`inherited` are the descriptors that all runners share.
+
+        A `spare` waits for a model that nobody has asked for yet, and disturbs no others by its imports.
+        """
         ours, theirs = socket.socketpair()
         ours.settimeout(_SEND_TIMEOUT_S)
         library = None
@@ -61,7 +64,10 @@ class RunnerProcess:
             library = _opened(lazy_map_library())
             descriptors = (theirs.fileno(), self._pulse.fileno(), library, *inherited)
             self._child = subprocess.Popen(
-                [sys.executable, "-m", module, str(theirs.fileno()), str(self._pulse.fileno())],
+                [
+                    *(sys.executable, "-m", module, str(theirs.fileno()), str(self._pulse.fileno())),
+                    *(["spare"] if spare else []),
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -90,6 +96,12 @@ class RunnerProcess:
     def alive(self) -> bool:
         """Whether the child has not ended yet."""
         return self._child.poll() is None
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has imported all that models need, and waits to be told of one."""
+        n_beats, _ = pulse.read(self._pulse.fileno())
+        return n_beats > 0 and is_asleep(self.pid) and self.alive
 
     @property
     def last_log_lines(self) -> tuple[str, ...]:
@@ -158,6 +170,11 @@ class RunnerProcess:
                         selector.unregister(key.fileobj)
                     if not piece and key.fileobj is self._connection:
                         patience = _seconds_from_now(_STOP_S)
+
+    def read_log(self) -> None:
+        """Read what a runner has said that has ended and had no `events`, for `last_log_lines`."""
+        assert self._child.stdout is not None
+        self._log_lines.extend(_Lines().feed(os.read(self._child.stdout.fileno(), 1 << 16) + b"\n"))
 
     def interrupt(self) -> None:
         """Make `events` end soon: ask the child to stop, whatever it is doing."""

@@ -39,7 +39,9 @@ class Relief:
         return any(handle.plan.paged and not _is_idle(handle) for handle in self._pool.handles.values())
 
     def read_ahead(self, *, allowed: bool) -> None:
-        """Let runners read ahead of use, or not."""
+        """Let runners read ahead of use, or not; and one be started ahead of its use, or not."""
+        if not allowed:
+            self._pool.standby.give_up()
         for handle in self._pool.handles.values():
             handle.read_ahead(allowed=allowed)
 

@@ -1,12 +1,13 @@
 """One configuration with the models that serve it: what a reload replaces as a whole."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from edged.config.schema import Config
 from edged.errors import Unavailable, UnknownModel
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.planner import Planned
 from edged.lifecycle.status import ModelStatus
 from edged.policy.types import LoadPlan
 
@@ -58,6 +59,28 @@ class Served(msgspec.Struct, frozen=True, kw_only=True):
         if model not in self.config.models:
             known = ", ".join(self.config.models) or "none"
             raise UnknownModel(f"model {model!r} is not configured; configured models: {known}")
+
+
+def adopted(
+    config: Config,
+    planned: Planned | None,
+    going_on: Mapping[str, RunnerHandle],
+    made: Callable[[LoadPlan, Planned], RunnerHandle],
+) -> Served:
+    """What is served by plans: the models that go on, and for the others what `made` gives."""
+    plans = {plan.model: plan for plan in planned.plans} if planned else {}
+    handles, unplanned = {}, {}
+    for model in config.models:
+        plan = plans.get(model)
+        if model in going_on:
+            handles[model] = going_on[model]
+        elif planned is None or plan is None or plan.strategy == "refused":
+            why = planned.problems.get(model) if planned else None
+            unplanned[model] = why or " ".join(plan.reasons if plan else ())
+        else:
+            handles[model] = made(plan, planned)
+    short = frozenset(model for model in unplanned if model in plans)
+    return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
 
 
 def places(models: Iterable[str], known: Mapping[str, int]) -> dict[str, int]:

@@ -31,6 +31,14 @@ def signs_of(pid: int, pulse_fd: int, *, loading: bool) -> Signs:
     )
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether a process waits for something: it neither runs, nor was it stopped, nor has it ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "S"
+    except (OSError, IndexError):
+        return False
+
+
 def _stat(stat: Path) -> tuple[int, int]:
     """Major faults, and user and system time in ticks (proc(5)); zeros where they are not to be had."""
     try:

@@ -175,15 +175,15 @@ def why_ended(exit_code: int, state: State, *, for_memory: bool = False) -> str:
     return f"the runner exited with code {exit_code} while {state}"
 
 
-def nothing_happens(statuses: Iterable[ModelStatus]) -> bool:
-    """Whether no model is being loaded, read or computed."""
-    return not any(
-        each.state in ("loading", "unloading")
-        or (each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done)
-        or each.busy_slots
-        or each.queued_requests
-        for each in statuses
-    )
+def what_goes_on(statuses: Iterable[ModelStatus]) -> Literal["loading", "computing"] | None:
+    """Whether any model is loaded or read just now, or else computes; None: nothing goes on."""
+    computing = False
+    for each in statuses:
+        reading = each.state == "ready" and bool(each.bytes_total) and not each.prefetch_done
+        if reading or each.state in ("loading", "unloading"):
+            return "loading"
+        computing = computing or bool(each.busy_slots or each.queued_requests)
+    return "computing" if computing else None
 
 
 def seconds(duration_s: float | None) -> str:

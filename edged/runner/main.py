@@ -1,13 +1,12 @@
-"""A runner: one process, one model. Started by the daemon as `python -m edged.runner.main FD PULSE_FD`.
+"""A runner: one process, one model. The daemon starts `python -m edged.runner.main FD PULSE_FD [spare]`.
 
 Reading begins before anything heavy is imported: on slow storage the file is the floor, and imports,
 vocabulary and context hide behind it. A runner that is not told at once what to read (models are being
-planned) imports meanwhile, in a thread that does not hold up the reader.
+planned, or it is a spare for a later load) imports meanwhile, in a thread that does not hold up the reader.
 """
 
-import contextlib
 import ctypes
-import importlib
+import os
 import select
 import signal
 import socket
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.ahead import begin_to_import
 from edged.runner.bindings import bind_alone
 from edged.runner.confine import confine
 from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
@@ -65,12 +65,10 @@ class Loaded:
         self.kept.put_away()
         self.kept.forget()
 
-    def close(self) -> None:
-        """Stop computing, keep hot prefixes, and give the memory back."""
+    def stop(self) -> None:
+        """Stop computing and keep hot prefixes. The memory goes with the process."""
         self.engine.stop()
         self.kept.put_away()
-        self.context.close()
-        self.model.close()
 
 
 def main() -> int:
@@ -81,7 +79,7 @@ def main() -> int:
     connection = socket.socket(fileno=int(sys.argv[1]))
     pulse = Pulse(int(sys.argv[2]))
     if not select.select([connection], [], [], 0)[0]:
-        threading.Thread(target=_import, name="import", daemon=True).start()
+        begin_to_import(pulse, unhurried=sys.argv[3:] == ["spare"])
     frames = protocol.read_to_runner(connection)
     start = next(frames, None)
     if not isinstance(start, protocol.Start):
@@ -99,7 +97,7 @@ def main() -> int:
         serve(asking(frames, turns), start, loaded, outbox)
     finally:
         prefetch.stop()
-        loaded.close()
+        loaded.stop()
     return 0
 
 
@@ -263,17 +261,6 @@ def _worker(
     return worker, Kept(lambda: put_away(shelf, scheduler.hot_prefixes(), context.keep), scheduler.forget)
 
 
-def _import() -> None:
-    """Import what models need; what goes wrong is the load's to say, which imports it again.
-
-    All of it: a module that is read once the file's reader is at work waits behind all that was read ahead.
-    """
-    with contextlib.suppress(ImportError, OSError, RuntimeError):
-        bind_alone()
-        for name in ("model", "intake", "shelf", "engine.embed", "engine.generate", "engine.speculation"):
-            importlib.import_module(f"edged.runner.{name}")
-
-
 def _offer_to_the_oom_killer() -> None:
     try:
         Path("/proc/self/oom_score_adj").write_text(_OOM_SCORE_ADJ)
@@ -295,4 +282,6 @@ class _Clock:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stderr.flush()
+    os._exit(code)  # destructors take 80 ms for what the kernel does in 30, and the next load waits for it

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from edged.policy.account import Account, Claim
-from tests.bench.traces import Session
+from tests.bench.week import Session
 
 MIB = 1 << 20
 

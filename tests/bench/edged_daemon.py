@@ -42,9 +42,9 @@ def write_config(
     return path
 
 
-def start(launch: Launcher, config: Path) -> TimedProcess:
+def start(launch: Launcher, config: Path, command: Sequence[str] = EDGED) -> TimedProcess:
     """Start the daemon on a free port; `Client` waits for its address."""
-    return TimedProcess(launch, [*EDGED, "run", "--config", str(config), "--port", "0"])
+    return TimedProcess(launch, [*command, "run", "--config", str(config), "--port", "0"])
 
 
 class Client:

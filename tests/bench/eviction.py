@@ -11,7 +11,7 @@ import msgspec
 from tests.bench import report
 from tests.bench.box import MIB, Hardware, Outcome, SimModel, run
 from tests.bench.evictors import RIVALS, Evictor, edged, foresight
-from tests.bench.traces import TRACES, Session, trace
+from tests.bench.week import TRACES, Session, trace
 
 _MB = 10**6
 _WITHIN = 1.02

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from edged.policy.demand import SOON_S, Demand, after, use_probability
 from edged.policy.evict import Candidate, victims
 from tests.bench.box import Box, Policy, Request, lacking_bytes
-from tests.bench.traces import Session
+from tests.bench.week import Session
 
 KEEP_ALIVE_S = 300.0  # ollama's default
 MODELS_MAX = 4  # llama-server's default in router mode

@@ -73,10 +73,14 @@ class TimedProcess:
         """Whether the program has ended by itself."""
         return self._process.poll() is not None
 
+    def said(self) -> str:
+        """Its log until now."""
+        self._log.seek(0)
+        return self._log.read()
+
     def failure(self, reason: str) -> BenchFailed:
         """An error with the reason, the exit code if any, and the end of the log."""
-        self._log.seek(0)
-        tail = "".join(self._log.readlines()[-_LOG_LINES:])
+        tail = "".join(self.said().splitlines(keepends=True)[-_LOG_LINES:])
         return BenchFailed(f"{reason} (exit code {self._process.poll()}):\n{tail}")
 
     def __enter__(self) -> "TimedProcess":

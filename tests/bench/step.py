@@ -104,7 +104,9 @@ def loaded_model(model: BenchModel, threads: int, outbox: Outbox) -> Iterator[Lo
         try:
             yield loaded
         finally:
-            loaded.close()
+            loaded.stop()
+            loaded.context.close()
+            loaded.model.close()
     finally:
         os.close(pulse_fd)
 

@@ -6,7 +6,7 @@ from click.testing import CliRunner
 from tests.bench import eviction
 from tests.bench.box import Box, Outcome, Policy, Request, run
 from tests.bench.evictors import RIVALS, Evictor, edged, foresight, lru
-from tests.bench.traces import MODELS, TRACES, Session, Turn, trace
+from tests.bench.week import MODELS, TRACES, Session, Turn, trace
 
 SLOW = eviction.hardware_of("1 GB", 20)
 

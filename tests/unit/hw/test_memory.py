@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from edged.hw.memory import (
     memory_facts,
     oom_kills,
     parse_meminfo,
+    resident_bytes,
     tightest_limit,
     without,
     zram_bytes,
@@ -178,6 +180,18 @@ def test_what_processes_hold_is_their_anonymous_and_locked_memory(tmp_path: Path
         status = f"Name:\tx\nVmLck:\t       4 kB\nVmRSS:\t 9999 kB\nRssAnon:\t{anonymous_kib} kB\n"
         (tmp_path / str(pid) / "status").write_text(status)
     assert held_bytes([7, 8, 9], tmp_path) == (120 + 2 * 4) << 10  # 9 has ended meanwhile
+
+
+def test_pages_that_are_shared_count_in_part(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    (tmp_path / "7" / "smaps_rollup").write_text(
+        "5d0-7ff ---p 00000000 00:00 0    [rollup]\nRss:    38780 kB\nPss:    24416 kB\nPss_Anon: 19856 kB\n"
+    )
+    assert resident_bytes(7, tmp_path) == 24416 << 10
+    assert resident_bytes(8, tmp_path) is None
+    own = resident_bytes(os.getpid())
+    assert own is not None
+    assert own > 1 << 20
 
 
 def test_facts_as_if_nobody_held_anything() -> None:

@@ -42,6 +42,12 @@ def _path(tmp_path: Path) -> Path:
     return tmp_path / "state" / "calibration.json"
 
 
+def test_a_runner_that_was_there_before_says_nothing_of_how_long_starting_one_takes(path: Path) -> None:
+    calibration = Calibration.load(path)
+    calibration.record(a_plan(), a_measurement(ready_s=1.9, import_s=0.0))
+    assert calibration.measured().spawn_s is None
+
+
 def test_what_was_measured_comes_back(path: Path) -> None:
     calibration = Calibration.load(path)
     calibration.record(a_plan(), a_measurement())

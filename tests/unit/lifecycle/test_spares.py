@@ -12,8 +12,8 @@ import pytest
 from edged.config.schema import Config, Model
 from edged.errors import ModelFileError
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
-from edged.lifecycle import pool as pool_module
 from edged.lifecycle import spares as spares_module
+from edged.lifecycle import standby as standby_module
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
@@ -108,7 +108,7 @@ def test_a_spare_taken_for_a_damaged_file_is_reaped(spares: Spares) -> None:
 
     noted = Noted()
     handle = RunnerHandle(
-        fake_plan(path="m.gguf"), SUPERVISION, noted, unlimited(), Means(damaged, spares.take)
+        fake_plan(path="m.gguf"), SUPERVISION, noted, Means(unlimited(), damaged, spares.take)
     )
     handle.load("boot")
     assert "damaged" in noted.next_failure()
@@ -124,7 +124,7 @@ def test_no_spare_outlives_plans_that_do_not_use_it(tmp_path: Path, monkeypatch:
         started.append(Spares(min(count, 2), inherited))
         return started[0]
 
-    monkeypatch.setattr(pool_module, "Spares", watched)
+    monkeypatch.setattr(standby_module, "Spares", watched)
     monkeypatch.setattr(spares_module, "imports_are_cached", lambda: True)
     pids: list[int] = []
 

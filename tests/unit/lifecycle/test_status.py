@@ -1,5 +1,7 @@
 """Sentences and times about a model."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from edged.lifecycle.status import (
     how_far,
     least_remaining_s,
     remaining_s,
+    what_goes_on,
     why_ended,
     why_not_ready,
 )
@@ -80,3 +83,25 @@ def test_how_far_it_is_in_one_line() -> None:
     failed = how_far(loading(state="failed", reason="the runner ended\nwith two lines"))
     assert failed == "m failed: the runner ended with two lines"
     assert why_not_ready(loading(bytes_done=42 * _MB)) == "model m is loading, 42 % read"
+
+
+@pytest.mark.parametrize(
+    ("changes", "goes_on"),
+    [
+        ({"state": "unloaded"}, None),
+        ({"state": "failed"}, None),
+        ({"state": "ready", "bytes_total": 9, "prefetch_done": True}, None),
+        ({"state": "ready"}, None),
+        ({"state": "ready", "bytes_total": 9}, "loading"),
+        ({"state": "loading"}, "loading"),
+        ({"state": "unloading"}, "loading"),
+        ({"state": "ready", "busy_slots": 1}, "computing"),
+        ({"state": "ready", "queued_requests": 1}, "computing"),
+    ],
+)
+def test_what_goes_on_in_any_of_the_models(changes: dict[str, Any], goes_on: str | None) -> None:
+    def status(**changes: Any) -> ModelStatus:
+        return ModelStatus(model="m", kind=None, strategy="warm", load_at_start=True, **changes)
+
+    assert what_goes_on([status(state="unloaded"), status(**changes), status(state="ready")]) == goes_on
+    assert what_goes_on([status(state="ready", busy_slots=1), status(state="loading")]) == "loading"
