@@ -185,7 +185,9 @@ class Admission:
         self._look(load.as_planned)
         if self._closed_because is not None and not load.residence.is_pinned:
             raise NoRoom(self._closed_because)
-        wish = Wish(model=load.model, claim=load.claim, is_urgent=load.residence.is_urgent)
+        # a pinned model that has crashed comes back, whoever has come in meanwhile
+        is_urgent = load.residence.is_urgent or load.residence.is_pinned
+        wish = Wish(model=load.model, claim=load.claim, is_urgent=is_urgent)
         scene = self._scene(load, wish)
         decision = decide(wish, scene)
         if decision.verdict == "admitted":
@@ -193,7 +195,7 @@ class Admission:
             self._inside[load.model] = load
             return True
         if decision.verdict == "refused":
-            raise NoRoom(why_refused(wish, scene, self._memory))
+            raise NoRoom(why_refused(wish, scene, self._memory), scene.most_bytes if is_urgent else 0)
         for model in decision.leave:
             self._make_leave(model, "evicted", load.model)
             load.made_leave.append(model)

@@ -1,6 +1,6 @@
 """Gives way when memory is short, and takes it back when it no longer is: `policy.pressure`, carried out.
 
-A thread of its own looks at the memory every second or so, and at once where the kernel tells of stalls.
+A thread of its own looks at the memory every second, and at once where the kernel tells of stalls.
 Every step is in the journal and in the metrics, with the numbers that it was taken for.
 """
 
@@ -17,8 +17,7 @@ from edged.policy.pressure import STEPS, Reading, Step, Strain, after
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 1.0
-_LOOK_WHILE_CALM_S = 3.0  # where the kernel tells of stalls by itself
+_LOOK_EVERY_S = 1.0  # takes half a millisecond
 _SOONEST_S = 0.25  # a trigger that fires again and again is not followed more often
 _OVERDUE_S = 60.0  # unloading several models may take so long
 
@@ -116,7 +115,7 @@ class PressureWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        how = "the kernel tells of stalls" if self._alarm.is_triggered else "by looking once a second"
+        how = "the kernel tells of stalls" if self._alarm.is_triggered else "looking every second"
         log.info("watching the memory: %s", how)
         self._counter.strained("calm", 0, risen=False)
         self._thread.start()
@@ -139,16 +138,11 @@ class PressureWatch:
         return None if self.strain.step == "calm" else f"memory is short: {_WHAT[self.strain.step]}"
 
     def _run(self) -> None:
-        while self._alarm.wait(self._patience_s):
+        while self._alarm.wait(_LOOK_EVERY_S):
             left_s = self._seen_s + _SOONEST_S - self._clock()
             if left_s > 0 and not self._alarm.pause(left_s):
                 return
             self.look()
-
-    @property
-    def _patience_s(self) -> float:
-        calm = self._alarm.is_triggered and self.strain.step == "calm"
-        return _LOOK_WHILE_CALM_S if calm else _LOOK_EVERY_S
 
     def look(self) -> None:
         """Look once, and do what follows from it."""

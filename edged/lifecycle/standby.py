@@ -16,6 +16,7 @@ from edged.lifecycle.spares import Spares
 from edged.lifecycle.status import what_goes_on
 from edged.lifecycle.supervision import Backoff
 from edged.policy.spare import SPARE_BYTES, capacity_bytes, is_small_share
+from edged.policy.types import LoadPlan
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ class _Spare:
 
 
 class Standby:
-    """Keeps the spare. `take`, `give_up` and `close` are for any thread."""
+    """Keeps the spare. `take_for`, `give_up` and `close` are for any thread."""
 
     def __init__(
         self,
@@ -75,8 +76,10 @@ class Standby:
         spare = self._spare
         return None if spare is None else spare.process.pid
 
-    def take(self) -> RunnerProcess | None:
+    def take_for(self, plan: LoadPlan) -> RunnerProcess | None:
         """A runner that waits for a model, now the caller's; None when there is none."""
+        if plan.path.startswith("fake:"):
+            return None
         if (process := self._ahead.take()) is not None:
             return process
         with self._changed:
@@ -87,12 +90,12 @@ class Standby:
             return process
 
     def give_up(self) -> None:
-        """End the spare, since its memory is wanted; there is none for a while."""
+        """End the spare, since memory is short; there is none for a while after the last call."""
         with self._changed:
             self._not_before_s = time.monotonic() + _PAUSE_S
             spare, self._spare = self._spare, None
         if spare is not None:
-            log.info("the spare runner was ended: its memory is wanted")
+            log.info("the spare runner was ended: memory is short")
             _end(spare)
 
     def close(self) -> None:

@@ -1,6 +1,7 @@
 """Ten models for a box that can hold two or three: real ones in several formats, and two of random weights.
 
-Each is a file of its own, so that the page cache counts them apart. They are made once, in the user's cache.
+Each is a file of its own, so that the page cache counts them apart and nobody else has one of them mapped.
+They are made once, in the user's cache.
 """
 
 import shutil
@@ -20,12 +21,12 @@ def fleet(folder: Path) -> dict[str, BenchModel]:
     """The ten, by the names that traces use. `folder` holds what `edged pull` has put there."""
     minilm, smollm2, gemma = (folder / f"{name}.gguf" for name in ("minilm", "smollm2", "gemma3-270m"))
     files = {
-        "search": minilm,
+        "search": copied(minilm, "search"),
         "tags": copied(minilm, "tags"),
-        "chat": smollm2,
+        "chat": copied(smollm2, "chat"),
         "chat-small": cached_as("q4_0", smollm2),
         "chat-exact": cached_as("q8_0", smollm2),
-        "writer": gemma,
+        "writer": copied(gemma, "writer"),
         "writer-fast": cached_as("q4_0", gemma),
         "writer-exact": cached_as("q8_0", gemma),
         "old": synthetic_gguf.cached(_OLD, "fleet-old"),

@@ -37,8 +37,10 @@ def measured(
     one in which neither has anything to do. Raises BenchFailed.
     """
     taken: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    peers_files = [BenchModel(one.id, one.kind, copied(one.file, f"peer-{one.id}")) for one in pair]
-    files = {EDGED: list(pair), PEER: peers_files}
+    files = {
+        who: [BenchModel(one.id, one.kind, copied(one.file, f"{who}-{one.id}")) for one in pair]
+        for who in (EDGED, PEER)
+    }
     with _both(files, spare) as ask:
         for number in range(-1, rounds):  # the first round is not counted: nothing is loaded then
             for cache in caches:

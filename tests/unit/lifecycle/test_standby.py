@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -13,6 +14,7 @@ from edged.config.schema import Config, Loading, Model
 from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle import standby as standby_module
 from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.relief import Relief
 from edged.lifecycle.served import Served
 from edged.lifecycle.standby import Standby
 from edged.lifecycle.status import ModelStatus
@@ -104,11 +106,11 @@ def _bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
 def test_it_is_taken_once_it_waits_and_replaced(bench: Bench) -> None:
     first = bench.look()
     assert first is not None
-    assert bench.standby.take() is None
+    assert bench.standby.take_for(fake_plan()) is None
     first.is_idle = True
-    taken: Any = bench.standby.take()
+    taken: Any = bench.standby.take_for(fake_plan())
     assert taken is first
-    assert bench.standby.take() is None
+    assert bench.standby.take_for(fake_plan()) is None
     assert bench.standby.pid is None
     second = bench.look()
     assert second is not None
@@ -188,6 +190,19 @@ def test_under_pressure_it_ends_at_once_and_stays_away_for_a_while(bench: Bench)
     assert bench.look(10.0) is not None
 
 
+def test_it_is_the_first_to_go_when_memory_is_short(bench: Bench) -> None:
+    spare = bench.look()
+    assert spare is not None
+    pool: Any = SimpleNamespace(standby=bench.standby, handles={})
+    Relief(pool).read_ahead(allowed=False)
+    assert spare.closed
+    bench.look(9.0)
+    Relief(pool).read_ahead(allowed=False)
+    assert bench.look(9.0) is None
+    Relief(pool).read_ahead(allowed=True)
+    assert bench.look(2.0) is not None
+
+
 def test_one_that_dies_is_replaced_ever_later(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     pauses_s = []
     for _ in range(3):
@@ -240,7 +255,7 @@ def test_the_end_of_one_that_was_taken_meanwhile_is_the_takers(
     served = bench._served()
 
     def taken_while_it_looks() -> Served:
-        bench.standby.take()
+        bench.standby.take_for(fake_plan())
         return served
 
     monkeypatch.setattr(bench.standby, "_served", taken_while_it_looks)
@@ -263,7 +278,7 @@ def _keeping(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Standby]]
 
 
 def _waiting(standby: Standby) -> RunnerProcess:
-    while (process := standby.take()) is None:
+    while (process := standby.take_for(fake_plan())) is None:
         os.sched_yield()
     return process
 
@@ -291,7 +306,7 @@ def test_one_that_was_stopped_is_not_handed_out(keeping: Callable[[], Standby]) 
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
     os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOWAIT)
-    assert standby.take() is None
+    assert standby.take_for(fake_plan()) is None
     os.kill(pid, signal.SIGCONT)
     process = _waiting(standby)
     assert process.pid == pid
@@ -305,4 +320,4 @@ def test_closing_ends_it(keeping: Callable[[], Standby]) -> None:
         os.sched_yield()
     standby.close()
     assert not Path("/proc", str(pid)).exists()
-    assert standby.take() is None
+    assert standby.take_for(fake_plan()) is None
