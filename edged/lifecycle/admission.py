@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")
 _LOOK_EVERY_S = 1.0  # at what other processes take
+_LOOK_SOON_S = 0.03  # at what a runner that has ended gives back
 
 
 class _Load:
@@ -94,10 +95,10 @@ class Admission:
             self._changed.notify_all()
 
     def look(self) -> Account:
-        """Who has what, and what there is for them at this moment."""
+        """Who has what, and what there is for them now, or in a moment where a runner ends."""
         with self._changed:
             self._look()
-            return self._account
+            return self._account_in_a_moment
 
     @property
     def reserve_bytes(self) -> int:
@@ -148,7 +149,7 @@ class Admission:
                 while residence.is_wanted:
                     if self._admit(load):
                         return True
-                    self._changed.wait(_LOOK_EVERY_S)
+                    self._changed.wait(_LOOK_SOON_S if self._gauge.settles else _LOOK_EVERY_S)
                 return False
             finally:
                 self._waiting.remove(load)
@@ -187,11 +188,13 @@ class Admission:
         is_urgent = load.residence.is_urgent or load.residence.is_pinned
         wish = Wish(model=load.model, claim=load.claim, is_urgent=is_urgent)
         scene = self._scene(load, wish)
-        decision = decide(wish, scene)
-        if decision.verdict == "admitted":
+        if decide(wish, scene).verdict == "admitted":
             self._account = self._account.begin(load.model, load.claim)
             self._inside[load.model] = load
             return True
+        # admitted by what is there, but refused and made room for by what will be there in a moment
+        scene = msgspec.structs.replace(scene, account=self._account_in_a_moment)
+        decision = decide(wish, scene)
         if decision.verdict == "refused":
             raise NoRoom(why_refused(wish, scene, self._gauge.memory), scene.most_bytes if is_urgent else 0)
         for model in decision.leave:
@@ -215,6 +218,10 @@ class Admission:
             candidates=self._candidates(),
             ahead_bytes=sum(other.claim.need_bytes for other in before),
         )
+
+    @property
+    def _account_in_a_moment(self) -> Account:
+        return msgspec.structs.replace(self._account, budget_bytes=self._gauge.settled_bytes)
 
     def _candidates(self) -> list[Candidate]:
         """The loaded models that may be made to leave."""

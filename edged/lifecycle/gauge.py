@@ -32,12 +32,18 @@ class MemoryGauge:
         self._facts = facts
         self._held = held
         self._clock = clock
+        self.settled_bytes = 0  # the budget again, but while runners end the most that was measured lately
         self._seen: deque[tuple[float, int]] = deque()  # when how much
         self._settled_at_s = 0.0
 
     def ended(self) -> None:
         """A runner has ended just now."""
         self._settled_at_s = self._clock() + _SETTLES_S
+
+    @property
+    def settles(self) -> bool:
+        """Whether a runner has ended just now, so that more may be there in a moment."""
+        return self._clock() < self._settled_at_s
 
     def read(self, pids: Collection[int], *, ending: bool, as_planned: bool) -> int:
         """The budget, with runners `pids` in it, of which some are `ending`.
@@ -49,8 +55,9 @@ class MemoryGauge:
         facts = self._facts()  # after it: what a runner takes in between must not count as available, too
         half = msgspec.structs.replace(self.memory, reserve=Bytes(self.memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self.memory, half))
-        found_bytes = self._settled(max(now_bytes, min(self.planned_bytes, most_bytes)), ending=ending)
-        budget_bytes = max(found_bytes, self.planned_bytes if as_planned else 0)
+        least_bytes = self.planned_bytes if as_planned else min(self.planned_bytes, most_bytes)
+        budget_bytes = max(now_bytes, least_bytes)
+        self.settled_bytes = self._settled(budget_bytes, ending=ending)
         unlimited = msgspec.structs.replace(self.memory, budget="auto")
         self.cache_bytes = max(0, budget_now(facts, unlimited, held_bytes) - budget_bytes)
         return budget_bytes
@@ -61,6 +68,6 @@ class MemoryGauge:
         self._seen.append((now_s, n_bytes))
         while now_s - self._seen[0][0] > _REMEMBERED_S:
             self._seen.popleft()
-        if ending or now_s < self._settled_at_s:
+        if ending or self.settles:
             return max(seen_bytes for _, seen_bytes in self._seen)
         return n_bytes

@@ -1,4 +1,4 @@
-"""What models may take is what is there, whatever a runner that ends makes it look like."""
+"""What models may take is what is there, and while runners end what will be there in a moment."""
 
 from collections.abc import Collection
 
@@ -29,6 +29,11 @@ class Machine:
         """The budget in MiB."""
         return self.gauge.read([1], ending=ending, as_planned=as_planned) // MIB
 
+    @property
+    def settled(self) -> int:
+        """The budget in a moment, in MiB."""
+        return self.gauge.settled_bytes // MIB
+
 
 def test_what_models_hold_is_theirs() -> None:
     machine = Machine()
@@ -36,19 +41,21 @@ def test_what_models_hold_is_theirs() -> None:
     assert machine.read() == 100
 
 
-def test_what_a_runner_gives_back_is_not_missing_while_it_ends() -> None:
+def test_what_a_runner_gives_back_will_be_there_in_a_moment() -> None:
     machine = Machine()
     machine.available, machine.held = 40, 60
-    machine.read()
+    assert (machine.read(), machine.settled) == (100, 100)
     machine.held = 0  # its pages are not free yet
-    assert machine.read() == 40
-    assert machine.read(ending=True) == 100
+    assert (machine.read(), machine.settled) == (40, 40)
+    assert (machine.read(ending=True), machine.settled) == (40, 100)
     machine.gauge.ended()
     machine.now_s = 0.5
-    assert machine.read() == 100
+    assert machine.gauge.settles
+    assert (machine.read(), machine.settled) == (40, 100)
     machine.available = 100
     machine.now_s = 1.5
-    assert machine.read() == 100
+    assert not machine.gauge.settles
+    assert (machine.read(), machine.settled) == (100, 100)
 
 
 def test_what_others_take_while_a_runner_ends_is_noticed_all_the_same() -> None:
@@ -56,9 +63,9 @@ def test_what_others_take_while_a_runner_ends_is_noticed_all_the_same() -> None:
     machine.read()
     machine.available = 30
     machine.now_s = 2.0
-    assert machine.read(ending=True) == 100
+    assert (machine.read(ending=True), machine.settled) == (30, 100)
     machine.now_s = 3.5
-    assert machine.read(ending=True) == 30
+    assert (machine.read(ending=True), machine.settled) == (30, 30)
 
 
 def test_half_of_the_reserve_is_for_what_changes_after_planning() -> None:
