@@ -1,8 +1,8 @@
 """How far edged gives way when memory is short: one step at a time, each harder for those who use it.
 
 Two signs count. The models hold more than they may at this moment (`short_bytes`, from the account of all
-memory): then every step may follow. Tasks stall for memory though the account says that all fits: then only
-the gentle ones, since nothing proves that the models are the cause.
+memory): then every step may follow. Tasks stall for memory though the account says that all just fits: then
+only the gentle ones, since nothing proves that the models are the cause.
 
 No flapping: a step is taken back only when it has been calm for a while, with room
 to spare, and where pressure returns soon after that, the next one waits twice as long.
@@ -45,9 +45,20 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_short and self.short_bytes >= self.reserve_bytes
 
     @property
+    def has_plenty(self) -> bool:
+        """Whether beside the reserve there is as much again: then who stalls does so within other limits."""
+        return -self.short_bytes >= self.reserve_bytes
+
+    @property
+    def stalls(self) -> bool:
+        """Whether tasks stall, maybe for what models hold."""
+        return self.stalled_share >= STALLED_SHARE and not self.has_plenty
+
+    @property
     def is_calm(self) -> bool:
         """Whether there is so much room that a step may be taken back."""
-        return self.stalled_share < CALM_SHARE and -self.short_bytes >= self.reserve_bytes * _ROOM_SHARE
+        roomy = -self.short_bytes >= self.reserve_bytes * _ROOM_SHARE
+        return self.has_plenty or (roomy and self.stalled_share < CALM_SHARE)
 
 
 class Strain(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,8 +84,7 @@ def after(strain: Strain, reading: Reading, now_s: float) -> Strain:
     """The next state."""
     if reading.is_desperate and strain.level < _AT_ONCE:
         return _risen(strain, _AT_ONCE, now_s)
-    stalls = reading.stalled_share >= STALLED_SHARE
-    if reading.is_short or stalls:
+    if reading.is_short or reading.stalls:
         hardest = len(STEPS) - 1 if reading.is_short else _HARDEST_FOR_STALLS
         if strain.level < hardest and now_s - strain.changed_s >= SETTLE_S:
             return _risen(strain, strain.level + 1, now_s)

@@ -91,6 +91,8 @@ class Prompt:
                 return
             if isinstance(frame, protocol.Start):
                 yield READY
+            if isinstance(frame, protocol.Cool):
+                yield protocol.Cooled(done=True, shrunk=frame.shrink, freed_bytes=MIB)
             if isinstance(frame, protocol.Embed):
                 if self._machine.crashes(self._model):
                     return

@@ -28,7 +28,7 @@ def _reading(short_bytes: int = -RESERVE_BYTES, stalled_share: float = 0.0) -> R
 CALM = _reading()
 SHORT = _reading(10 * MIB)
 DESPERATE = _reading(RESERVE_BYTES)
-STALLS = _reading(stalled_share=STALLED_SHARE)
+STALLS = _reading(-100 * MIB, stalled_share=STALLED_SHARE)
 NEITHER = _reading(-1 * MIB)
 
 
@@ -64,6 +64,12 @@ def test_when_the_reserve_is_gone_models_leave_at_once() -> None:
 
 def test_stalls_alone_unload_nothing() -> None:
     assert _run(Strain(), STALLS, 0.0, 100.0).step == "shrink"
+
+
+def test_with_plenty_of_room_others_stall_within_limits_of_their_own() -> None:
+    stalls = _reading(-2 * RESERVE_BYTES, stalled_share=1.0)
+    assert _run(Strain(), stalls, 0.0, 100.0).step == "calm"
+    assert _run(Strain(level=3), stalls, 0.0, 5 * CALM_S).step == "calm"
 
 
 def test_one_step_is_taken_back_after_each_calm_while() -> None:
@@ -117,7 +123,7 @@ def test_however_it_comes_steps_are_taken_back_one_by_one_and_rarely(readings: l
         before, strain = strain, after(strain, reading, float(second))
         assert 0 <= strain.level < len(STEPS)
         if strain.level > before.level:
-            assert reading.is_short or reading.stalled_share >= STALLED_SHARE
+            assert reading.is_short or reading.stalls
         if strain.level < before.level:
             assert strain.level == before.level - 1
             assert reading.is_calm
