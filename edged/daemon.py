@@ -52,7 +52,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         meter = GainMeter(record.repack_gain)
         try:
             pool = _start(config, server, record, meter)
-            pressure = PressureWatch(Relief(pool), record)
+            pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
             reloading = _reloading(pool, server, record, read)
             control = Control({"reload": reloading.run, "url": lambda: server.url})
@@ -78,7 +78,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         log.info("ready", extra={"EVENT": "ready"})
         meter.begin(pool.repack_work())
 
-    pool = Pool(config, planner(config, record.measured, record.planned_on), record)
+    plan = planner(config, record.measured, record.planned_on)
+    pool = Pool(config, plan, record, replanner(record.measured, record.planned_on))
     try:
         pool.when_wanted = meter.interrupt
         pool.start()
@@ -88,6 +89,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
 
         metrics = Metrics()
         metrics.watch(pool.statuses)
+        metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
         server.set_app(create_app(pool, metrics))
         pool.when_started(started)

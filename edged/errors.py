@@ -74,7 +74,11 @@ class Replaced(Unavailable):
 
 
 class NoRoom(EdgedError):
-    """There is no room in memory for a model, and none can be made."""
+    """There is no room in memory for a model, and none can be made: a load may have `room_bytes` at most."""
+
+    def __init__(self, message: str, room_bytes: int = 0) -> None:
+        super().__init__(message)
+        self.room_bytes = room_bytes
 
 
 class NoModelLoaded(EdgedError):

@@ -1,6 +1,6 @@
 """`edged ps`: what each model is doing, what it holds, and why it is where it is."""
 
-from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +14,10 @@ from edged.config.units import format_bytes, format_seconds
 from edged.errors import EdgedError
 from edged.lifecycle.holding import Holding
 from edged.lifecycle.status import Cause, ModelStatus, UnloadCause, progress
+from edged.policy.memory import UNLIMITED_BYTES
 
 if TYPE_CHECKING:
-    from rich.table import Table
+    from rich.console import Group
 
 _HEADINGS = (
     *("MODEL", "STATE", "STRATEGY", "ANON", "HOT", "COLD", "CACHED"),
@@ -46,6 +47,36 @@ class Listed(ModelStatus, frozen=True, kw_only=True):
     memory: Holding | None = None
 
 
+class Account(msgspec.Struct, frozen=True, kw_only=True):
+    """What admission counts with."""
+
+    budget_bytes: int
+    anonymous_bytes: int
+    file_hot_bytes: int
+    file_cold_bytes: int
+    in_flight_bytes: int
+
+    @property
+    def text(self) -> str:
+        """`models may take 1.2 GiB and need 513.3 MiB: 421.2 MiB anonymous, …`."""
+        taken_bytes = self.anonymous_bytes + self.file_hot_bytes + self.in_flight_bytes
+        is_limited = self.budget_bytes < UNLIMITED_BYTES
+        most = format_bytes(self.budget_bytes) if is_limited else "what there is (which is unknown)"
+        loading = f", {format_bytes(self.in_flight_bytes)} loading" if self.in_flight_bytes else ""
+        return (
+            f"models may take {most} and need {format_bytes(taken_bytes)}:"
+            f" {format_bytes(self.anonymous_bytes)} anonymous, {format_bytes(self.file_hot_bytes)} of files"
+            + loading
+        )
+
+
+class Listing(msgspec.Struct, frozen=True):
+    """The whole answer."""
+
+    models: tuple[Listed, ...]
+    account: Account
+
+
 @click.command("ps", short_help="Show what each model is doing and what it holds.")
 @options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -60,18 +91,16 @@ def command(config_file: Path | None, url: str | None, as_json: bool, watch: boo
     client = connect(config_file, url)
     if as_json:
         _print_json(client, watch)
-    elif watch:
-        _watch(client)
     else:
-        _print(listed(client))
+        with suppress(KeyboardInterrupt):  # which is how one stops watching
+            _show(client, watch)
 
 
-def listed(client: Client) -> list[Listed]:
+def listing(client: Client) -> Listing:
     """Every model. Raises EdgedError."""
-    body = client.get("/edged/v1/models?memory=true")
     try:
-        return msgspec.convert(body["models"], list[Listed])
-    except (msgspec.ValidationError, KeyError, TypeError) as error:
+        return msgspec.convert(client.get("/edged/v1/models?memory=true"), Listing)
+    except msgspec.ValidationError as error:
         raise EdgedError(f"edged answers what this version of `edged ps` does not know: {error}") from error
 
 
@@ -134,28 +163,21 @@ def _size(size_bytes: int | None) -> str:
     return "-" if size_bytes is None else format_bytes(size_bytes)
 
 
-def _print(models: Sequence[Listed]) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not models:
-        console.print("no models are configured; see `edged models`")
-    elif console.is_terminal:
-        console.print(_table(models))
-    else:
-        click.echo(aligned([_HEADINGS, *map(row, models)]))
+def _plain(found: Listing) -> str:
+    return "\n".join([aligned([_HEADINGS, *map(row, found.models)]), "", found.account.text])
 
 
-def _table(models: Iterable[Listed]) -> "Table":
+def _drawn(found: Listing) -> "Group":
+    from rich.console import Group
     from rich.table import Table
     from rich.text import Text
 
     table = Table()
     for heading in _HEADINGS:
         table.add_column(heading.lower(), overflow="fold")
-    for model in models:
+    for model in found.models:
         table.add_row(*map(Text, row(model)))  # Text: nothing in it is markup
-    return table
+    return Group(table, Text(found.account.text))
 
 
 def _print_json(client: Client, watch: bool) -> None:
@@ -167,16 +189,19 @@ def _print_json(client: Client, watch: bool) -> None:
         click.echo(msgspec.json.encode(event).decode())
 
 
-def _watch(client: Client) -> None:
-    """Draw the table again whenever something happens, and now and then."""
+def _show(client: Client, watch: bool) -> None:
+    """Draw the table; with `watch` again whenever something happens, and now and then."""
     from rich.console import Console
     from rich.live import Live
 
     console = Console(highlight=False)
+    looks = moments(client) if watch else iter([None])
     if not console.is_terminal:
-        for _ in moments(client):
-            click.echo(aligned([_HEADINGS, *map(row, listed(client))]) + "\n")
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        for _ in moments(client):
-            live.update(_table(listed(client)), refresh=True)
+        for _ in looks:
+            click.echo(_plain(listing(client)) + "\n" * watch)
+    elif watch:
+        with Live(console=console, auto_refresh=False) as live:
+            for _ in looks:
+                live.update(_drawn(listing(client)), refresh=True)
+    else:
+        console.print(_drawn(listing(client)))

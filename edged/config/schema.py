@@ -125,7 +125,9 @@ class Loading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Seconds, _time(0), _doc("A model that warms up within this time does so before it is ready.")
     ] = Seconds(10)
     request_wait: Annotated[
-        Seconds, _time(0), _doc("How long a request waits for its model to load before it gets 503.")
+        Seconds,
+        _time(0),
+        _doc("How long a request waits for its model before it gets 503, unless it says so in X-Edged-Wait."),
     ] = Seconds(60)
     load_timeout: Annotated[Seconds, _time(1), _doc("A load that takes longer than this has failed.")] = (
         Seconds(900)

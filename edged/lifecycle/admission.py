@@ -185,7 +185,9 @@ class Admission:
         self._look(load.as_planned)
         if self._closed_because is not None and not load.residence.is_pinned:
             raise NoRoom(self._closed_because)
-        wish = Wish(model=load.model, claim=load.claim, is_urgent=load.residence.is_urgent)
+        # a pinned model that has crashed comes back, whoever has come in meanwhile
+        is_urgent = load.residence.is_urgent or load.residence.is_pinned
+        wish = Wish(model=load.model, claim=load.claim, is_urgent=is_urgent)
         scene = self._scene(load, wish)
         decision = decide(wish, scene)
         if decision.verdict == "admitted":
@@ -193,7 +195,7 @@ class Admission:
             self._inside[load.model] = load
             return True
         if decision.verdict == "refused":
-            raise NoRoom(why_refused(wish, scene, self._memory))
+            raise NoRoom(why_refused(wish, scene, self._memory), scene.most_bytes if is_urgent else 0)
         for model in decision.leave:
             self._make_leave(model, "evicted", load.model)
             load.made_leave.append(model)
@@ -244,9 +246,9 @@ class Admission:
         The plans share out all that there was, and half of the reserve is for what changes after that: else
         a few MiB more for another program would unload a model that had been planned.
         """
-        facts = self._facts()
         pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
         held_bytes = self._held([pid for pid in pids if pid is not None])
+        facts = self._facts()  # after it: what a runner takes in between must not count as available, too
         half = msgspec.structs.replace(self._memory, reserve=Bytes(self._memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self._memory, half))
         planned_bytes = self._planned_bytes if as_planned else min(self._planned_bytes, most_bytes)

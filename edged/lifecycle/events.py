@@ -39,6 +39,8 @@ class Board:
 
     def __init__(self, plan: LoadPlan, publish: Callable[[Notice], None] = lambda _notice: None) -> None:
         self._publish = publish
+        self._first_plan = plan
+        self.plan = plan  # in force: a smaller one while memory is shorter than had been planned
         self.changed = threading.Condition()
         self.clock = LoadClock()
         self.use = Use()
@@ -59,6 +61,22 @@ class Board:
             predicted_ready_s=plan.predicted.ready_s,
             predicted_first_answer_s=plan.predicted.first_answer_s,
         )
+
+    def go_by(self, plan: LoadPlan | None) -> None:
+        """Load by another plan from now on; None: by the first one again. Under the condition."""
+        plan = plan or self._first_plan
+        self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
+        self.set(
+            strategy=plan.strategy,
+            predicted_ready_s=plan.predicted.ready_s,
+            predicted_first_answer_s=plan.predicted.first_answer_s,
+        )
+
+    def load_at_start(self, wanted: bool) -> None:
+        """Load it at start from now on, or not. Under the condition."""
+        if self.plan.load_at_start != wanted:
+            self.plan = msgspec.structs.replace(self.plan, load_at_start=wanted)
+            self.set(load_at_start=wanted)
 
     @property
     def is_ready(self) -> bool:
@@ -129,8 +147,7 @@ class Board:
 class Events:
     """Takes what the runner of one model says; called by its supervisor."""
 
-    def __init__(self, plan: LoadPlan, board: Board, in_flight: InFlight, observer: Observer) -> None:
-        self.plan = plan
+    def __init__(self, board: Board, in_flight: InFlight, observer: Observer) -> None:
         self._board = board
         self._in_flight = in_flight
         self._observer = observer
@@ -139,13 +156,13 @@ class Events:
         """Take one event. Raises ProtocolError for what breaks the order of frames."""
         match event:
             case str():
-                log.info("%s: %s", self.plan.model, event, extra={"MODEL": self.plan.model})
+                log.info("%s: %s", self._board.plan.model, event, extra={"MODEL": self._board.plan.model})
             case protocol.Progress():
                 self._progress(event)
             case protocol.Ready():
                 self._ready(event, cause)
             case protocol.Reads():
-                self._observer.reads(self.plan, event)
+                self._observer.reads(self._board.plan, event)
             case protocol.LoadFailed():
                 with self._board.changed:
                     if self._board.status.state == "ready":
@@ -183,7 +200,7 @@ class Events:
             with self._board.changed:
                 self._board.use.answered(*pace)
         if first_answer_s is not None:
-            self._observer.first_answer(self.plan, first_answer_s)
+            self._observer.first_answer(self._board.plan, first_answer_s)
 
     def _cooled(self, event: protocol.Cooled) -> None:
         with self._board.changed:
@@ -193,8 +210,14 @@ class Events:
                 self._board.set(cooled="context" if event.shrunk else "pages")
             self._board.changed.notify_all()
         if event.done:
-            fields = {"EVENT": "model_cooled", "MODEL": self.plan.model, "STRATEGY": self.plan.strategy}
-            log.info("%s: gave back %s", self.plan.model, format_bytes(event.freed_bytes), extra=fields)
+            fields = {
+                "EVENT": "model_cooled",
+                "MODEL": self._board.plan.model,
+                "STRATEGY": self._board.plan.strategy,
+            }
+            log.info(
+                "%s: gave back %s", self._board.plan.model, format_bytes(event.freed_bytes), extra=fields
+            )
 
     def _progress(self, event: protocol.Progress) -> None:
         with self._board.changed:
@@ -219,4 +242,4 @@ class Events:
                 n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
-        self._observer.ready(self.plan, cause, event, ready_s)
+        self._observer.ready(self._board.plan, cause, event, ready_s)

@@ -43,9 +43,9 @@ class Eviction(msgspec.Struct, frozen=True, tag_field="event", tag="eviction", k
 
 
 class PressureStep(msgspec.Struct, frozen=True, tag_field="event", tag="pressure", kw_only=True):
-    """Memory is short, or no longer: what edged does about it from now on, and what it has seen."""
+    """Memory is short, or less so: how far edged gives way from now on, and what it has seen."""
 
-    step: str
+    step: str  # one of policy.pressure.STEPS
     reason: str
 
 

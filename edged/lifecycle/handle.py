@@ -9,10 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 
-import msgspec
-
-from edged.errors import NoRoom, Unavailable
-from edged.lifecycle.admission import Admission
+from edged.errors import Unavailable
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board, Events
@@ -38,14 +35,10 @@ class RunnerHandle:
         plan: LoadPlan,
         supervision: Supervision,
         observer: Observer,
-        admission: Admission,
         means: Means,
     ) -> None:
-        self.plan = self._first_plan = plan
-        self._means = means
         self._supervision = supervision
         self._observer = observer
-        self._admission = admission
         self._means = means
         self._board = board = Board(plan, means.publish)
         self._changed = board.changed
@@ -56,11 +49,16 @@ class RunnerHandle:
         self.residence = Residence(board, self._door, supervision, self._begin_unloading)
         self._in_flight = self.residence.in_flight
         self._desk = Desk(board, self._door, self._in_flight, self.ensure_ready)
-        self._runs = Runs(self._desk, Events(plan, board, self._in_flight, observer), means)
+        self._runs = Runs(self._desk, self.residence, Events(board, self._in_flight, observer), means)
         self._backoff = Backoff(supervision.backoff_s, supervision.backoff_max_s)
         self._retry_at_s = 0.0
         self._n_refusals = 0  # loads for which there was no room
         self._awaited = Awaited(supervision)
+
+    @property
+    def plan(self) -> LoadPlan:
+        """What it is loaded by."""
+        return self._board.plan
 
     def load(self, cause: Cause) -> None:
         """Want the model loaded; returns at once. A back-off that is running ends now.
@@ -106,7 +104,7 @@ class RunnerHandle:
         return lambda: self._end(supervisor, process, state)
 
     def _end(self, supervisor: threading.Thread, process: RunnerProcess | None, state: State) -> None:
-        self._admission.look_again()
+        self._means.admission.look_again()
         if process is not None:
             self._desk.tell(process, protocol.Shutdown())
             if state == "loading":
@@ -129,9 +127,7 @@ class RunnerHandle:
         with self._changed:
             self._supervision = supervision
             self._backoff.first_s, self._backoff.longest_s = supervision.backoff_s, supervision.backoff_max_s
-            if self.plan.load_at_start != at_start:
-                self.plan = msgspec.structs.replace(self.plan, load_at_start=at_start)
-                self._board.set(load_at_start=at_start)
+            self._board.load_at_start(at_start)
             process = self._desk.process
         if process is not None:
             self._desk.tell(process, limits_frame(supervision))
@@ -219,10 +215,11 @@ class RunnerHandle:
 
     def _supervise(self, cause: Cause) -> None:
         while not self._board.unloading:
-            self._fail(self._attempt(cause))
+            self._fail(self._runs.once(lambda: self._supervision, cause))
             with self._changed:
                 if self._rests_failed():
                     self._supervisor = None
+                    self._board.go_by(None)
                     return
                 cause = cause if self._board.lacks_room else self._board.ended_by
                 pause_s = max(0.0, self._retry_at_s - time.monotonic())
@@ -233,28 +230,12 @@ class RunnerHandle:
             self._supervisor = None
             self._backoff.reset()
             self.residence.unloaded()
-            self._go_by(self._first_plan)
+            self._board.go_by(None)
             self._board.set(state="unloaded", phase=None, reason=None)
             self._changed.notify_all()
             if self._wanted and not (self._closed or self._desk.retired):  # asked for again in the meantime
                 self.load("demand")
         self._observer.unloaded(self.plan, self._board.status.unloaded_by or "asked")
-
-    def _attempt(self, cause: Cause) -> str:
-        """One admission and one process; returns why it ended."""
-        self._means.wait()
-        try:
-            if not self._admission.enter(self.residence, self.plan, cause):
-                return ""
-        except NoRoom as error:
-            self._board.lacks_room = True
-            return str(error)
-        try:
-            return self._runs.once(self.plan, lambda: self._supervision, cause)
-        finally:
-            self._admission.leave(self.residence)
-            with self._changed:
-                self.residence.forget_leaving()
 
     def _fail(self, reason: str) -> None:
         with self._changed:
@@ -277,12 +258,7 @@ class RunnerHandle:
         smaller = self._means.smaller(self.plan) if failure == "memory" else None
         with self._changed:
             if smaller is not None and not self._board.unloading:
-                self._go_by(smaller)
-
-    def _go_by(self, plan: LoadPlan) -> None:
-        """Load by another plan from now on. Under the condition."""
-        self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
-        self._runs.go_by(self.plan)
+                self._board.go_by(smaller)
 
     def _given_up(self) -> GivenUp | None:
         if self._board.lacks_room:

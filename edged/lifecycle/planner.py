@@ -20,7 +20,7 @@ from edged.lifecycle.spares import Ahead
 from edged.policy.plan import plan
 from edged.policy.repacking import not_measured
 from edged.policy.settings import kind_of
-from edged.policy.shrinking import Facts, smaller
+from edged.policy.shrinking import Facts, fitting, smaller
 from edged.policy.timing import SPAWN_S
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 from edged.store import receipt
@@ -101,6 +101,21 @@ def next_smaller(planned: Planned, plan: LoadPlan) -> LoadPlan | None:
     return found
 
 
+def next_fitting(planned: Planned, plan: LoadPlan, room_bytes: int) -> LoadPlan | None:
+    """The plan for a model that can have so much memory now; None: it cannot do with that."""
+    model = next((each for each in planned.inputs if each.id == plan.model), None)
+    if model is None:
+        return None
+    facts = Facts(planned.snapshot, model, planned.settings, planned.measured)
+    found = fitting(plan, room_bytes, facts)
+    if found is not None:
+        log.warning(
+            "%s: %s", *(plan.model, found.reasons[0]),
+            extra={"EVENT": "plan_shrunk", "MODEL": plan.model, "STRATEGY": found.strategy},
+        )  # fmt: skip
+    return found
+
+
 def planner(
     config: Config, measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
 ) -> Callable[[Ahead | None], Planned]:
@@ -117,10 +132,10 @@ def planner(
 
 def replanner(
     measured: Callable[[], Measured], planned_on: Callable[[HardwareSnapshot], None]
-) -> Callable[[Config, MemoryFacts | None], Planned]:
+) -> Callable[[Config, MemoryFacts], Planned]:
     """The same for any configuration, while models are loaded."""
 
-    def plan_anew(config: Config, memory: MemoryFacts | None) -> Planned:
+    def plan_anew(config: Config, memory: MemoryFacts) -> Planned:
         planned = plan_models(config, measured(), memory=memory)
         planned_on(planned.snapshot)
         _tell(planned)

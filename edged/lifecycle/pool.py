@@ -5,27 +5,27 @@ import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 
 from edged.config.schema import Config
 from edged.errors import Replaced, Unavailable
-from edged.hw.memory import memory_facts
+from edged.hw.memory import held_bytes, memory_facts, without
+from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.admission import Admission
 from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.handover import Handover
 from edged.lifecycle.idle import Idle
-from edged.lifecycle.model_file import check_file
+from edged.lifecycle.maker import Maker
 from edged.lifecycle.opening import Opening
-from edged.lifecycle.planner import Planned, next_smaller
+from edged.lifecycle.planner import Planned
 from edged.lifecycle.repack_gain import Work
-from edged.lifecycle.runs import Means
-from edged.lifecycle.served import Served, adopted, places
+from edged.lifecycle.served import Served, adopted
 from edged.lifecycle.spares import Ahead, how_many_now
 from edged.lifecycle.standby import Standby
 from edged.lifecycle.status import Cause, ModelStatus, what_goes_on
-from edged.lifecycle.supervision import Observer, Supervision, supervision_of
+from edged.lifecycle.supervision import Observer
 from edged.policy.memory import budget_of
+from edged.policy.replan import as_loaded
 from edged.policy.types import LoadPlan
 
 _COOL_S = 30.0  # for its prefixes to be written, and one chunk of its file to be read
@@ -35,23 +35,26 @@ class Pool:
     """The configured models and their runners."""
 
     def __init__(
-        self, config: Config, planner: Callable[[Ahead | None], Planned], observer: Observer
+        self,
+        config: Config,
+        planner: Callable[[Ahead | None], Planned],
+        observer: Observer,
+        replan: Callable[[Config, MemoryFacts], Planned] | None = None,
     ) -> None:
-        """Plans at once, by calling `planner`, and again when a model is asked for whose file was missing.
+        """Plans at once, by calling `planner`: runners may have been started ahead of that, as it is told.
 
-        The first time runners may have been started ahead of their plans, and `planner` is told so.
+        `replan` does when a model is asked for whose file was missing (None: `planner` again).
         """
         self._now = Served(config=config)
-        self._planner = planner
+        self._replan = replan or (lambda _config, _memory: planner(None))
         self.feed = Feed()
         self.admission = Admission(config.memory, publish=self.feed.publish)
         self._opening = Opening(observer, self.admission, self.statuses)
-        self._idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
+        self._idle = idle = Idle(lambda: [handle.residence for handle in self._now.handles.values()])
         self._lease_fd = os.memfd_create("edged-compute-lease")
         self._board_fd = os.memfd_create("edged-reading-turns")
         self._changing = threading.Lock()  # held while a change of what is served is worked out
         self._swap = threading.Lock()  # held while it is put in force
-        self._places: dict[str, int] = {}  # on the board
         self._handover: Handover | None = None
         self.when_wanted: Callable[[], None] = lambda: None  # called when somebody asks for a model
         self.draining = False
@@ -59,6 +62,10 @@ class Pool:
         n_spares = how_many_now(config, ahead.memory)
         shared = (self._lease_fd, self._board_fd)
         self.standby = Standby(n_spares, shared, lambda: self._now, self.admission.room_bytes)
+        self._maker = Maker(
+            observer=self._opening, admission=self.admission, feed=self.feed, idle=idle,
+            standby=self.standby, lease_fd=self._lease_fd, board_fd=self._board_fd,
+        )  # fmt: skip
         self.admission.spare_pid = lambda: self.standby.pid
         try:
             planned = planner(ahead if n_spares else None)
@@ -163,7 +170,8 @@ class Pool:
         with self._changing:
             served = self._now
             if model in served.unplanned:
-                planned = self._planner(None)
+                as_they_are = as_loaded(served.config, {plan.model: plan for plan in served.plans})
+                planned = self._replan(as_they_are, self.freed_memory())
                 self._put_in_force(self._adopted(served.config, planned, served.handles))
             self._now.handle(model).load("demand")
 
@@ -187,6 +195,12 @@ class Pool:
         if model in served.handles:
             served.handles[model].unload("asked")
 
+    def freed_memory(self) -> MemoryFacts:
+        """The memory that there would be if no model were loaded."""
+        pids = [status.pid for status in self.statuses() if status.pid is not None]
+        held = held_bytes(pids)  # before the facts: what is taken in between must not count as available, too
+        return without(memory_facts(), held)
+
     def warmup(self, model: str, wait_s: float) -> float:
         """Load if needed, read the whole file, run a batch; returns the seconds the batch took."""
         deadline = time.monotonic() + wait_s
@@ -205,13 +219,7 @@ class Pool:
         """
         return self._now.handle(model).cool(time.monotonic() + _COOL_S, shrink=shrink)
 
-    def apply(
-        self,
-        config: Config,
-        planner: Callable[[Ahead | None], Planned],
-        planned: Planned | None,
-        kept: Collection[str],
-    ) -> Handover:
+    def apply(self, config: Config, planned: Planned | None, kept: Collection[str]) -> Handover:
         """Put a configuration in force: `kept` models go on, by their new limits; the others by new plans.
 
         The caller finishes the handover; until then the others wait. `planned` is None where all are kept.
@@ -223,14 +231,13 @@ class Pool:
             going_on = {model: before.handles[model] for model in kept}
             handover = Handover(handle for model, handle in before.handles.items() if model not in kept)
             self._put_in_force(self._adopted(config, planned, going_on, handover.wait), handover)
-            self._planner = planner
             if planned is not None:
                 self._plan_for(config, planned)
             for model, handle in going_on.items():
                 preload = config.models[model].preload
                 changed = preload != before.config.models[model].preload
                 at_start = preload if changed else handle.plan.load_at_start
-                handle.supervise(self._supervision(config, model), at_start=at_start)
+                handle.supervise(self._maker.supervision(config, model), at_start=at_start)
             handover.retire()
         return handover
 
@@ -269,19 +276,12 @@ class Pool:
         wait: Callable[[], None] = lambda: None,
     ) -> Served:
         """What is served by plans: the models that go on, and for the others new ways to runners."""
-        self._places = places(config.models, self._places)
+        before = self._now.handles
 
-        def made(plan: LoadPlan) -> RunnerHandle:
-            means = Means(
-                check_file=check_file,
-                take_spare=partial(self.standby.take_for, plan),
-                wait=wait,
-                publish=self.feed.publish,
-                smaller=lambda plan: next_smaller(planned, plan) if planned else None,
-            )
-            supervision = self._supervision(config, plan.model)
-            handle = RunnerHandle(plan, supervision, self._opening, self.admission, means)
-            handle.residence.when_at_rest = self._idle.look
+        def made(plan: LoadPlan, planned: Planned) -> RunnerHandle:
+            handle = self._maker.handle(config, plan, planned, wait)
+            if plan.model in before:
+                handle.residence.inherit(before[plan.model].residence)
             return handle
 
         return adopted(config, planned, going_on, made)
@@ -291,9 +291,6 @@ class Pool:
         self.snapshot = planned.snapshot
         budget = budget_of(planned.snapshot.memory, config.memory)
         self.admission.plan_for(config.memory, budget.total_bytes)
-
-    def _supervision(self, config: Config, model: str) -> Supervision:
-        return supervision_of(config, model, self._lease_fd, self._board_fd, self._places[model])
 
     def _check_open(self) -> None:
         if self.draining:

@@ -1,6 +1,6 @@
 """Gives way when memory is short, and takes it back when it no longer is: `policy.pressure`, carried out.
 
-A thread of its own looks at the memory every second or so, and at once where the kernel tells of stalls.
+A thread of its own looks at the memory every second, and at once where the kernel tells of stalls.
 Every step is in the journal and in the metrics, with the numbers that it was taken for.
 """
 
@@ -12,12 +12,12 @@ from typing import Protocol
 
 from edged.config.units import format_bytes
 from edged.hw.pressure import MemoryAlarm
+from edged.lifecycle.feed import Notice, PressureStep
 from edged.policy.pressure import STEPS, Reading, Step, Strain, after
 
 log = logging.getLogger(__name__)
 
-_LOOK_EVERY_S = 1.0
-_LOOK_WHILE_CALM_S = 3.0  # where the kernel tells of stalls by itself
+_LOOK_EVERY_S = 1.0  # takes half a millisecond
 _SOONEST_S = 0.25  # a trigger that fires again and again is not followed more often
 _OVERDUE_S = 60.0  # unloading several models may take so long
 
@@ -69,6 +69,29 @@ class Household(Protocol):
         """Have again what is to be there and was given up."""
 
 
+class Alarm(Protocol):
+    """What wakes the watch (`hw.pressure.MemoryAlarm`)."""
+
+    @property
+    def is_triggered(self) -> bool:
+        """Whether the kernel tells of stalls by itself."""
+
+    def wait(self, longest_s: float) -> bool:
+        """Return at a stall, after `longest_s` or at `stop`; False once it has been stopped."""
+
+    def pause(self, duration_s: float) -> bool:
+        """Return after `duration_s`, or at `stop`; False once it has been stopped."""
+
+    def stalled_s(self) -> float | None:
+        """For how long some task has been stalled for memory, since boot."""
+
+    def stop(self) -> None:
+        """End every wait."""
+
+    def close(self) -> None:
+        """Nobody waits any more."""
+
+
 class PressureWatch:
     """Looks, decides, acts; in a thread of its own between `start` and `close`."""
 
@@ -76,13 +99,15 @@ class PressureWatch:
         self,
         household: Household,
         counter: Counter,
-        alarm: MemoryAlarm | None = None,
+        alarm: Alarm | None = None,
         clock: Callable[[], float] = time.monotonic,
+        publish: Callable[[Notice], None] = lambda _notice: None,
     ) -> None:
         self._household = household
         self._counter = counter
-        self._alarm = alarm or MemoryAlarm()
+        self._alarm: Alarm = alarm or MemoryAlarm()
         self._clock = clock
+        self._publish = publish
         self._seen_s = clock()
         self._stalled_s = self._alarm.stalled_s()
         self._thread = threading.Thread(target=self._run, name="pressure", daemon=True)
@@ -90,7 +115,7 @@ class PressureWatch:
 
     def start(self) -> None:
         """Begin to look."""
-        how = "the kernel tells of stalls" if self._alarm.is_triggered else "by looking once a second"
+        how = "the kernel tells of stalls" if self._alarm.is_triggered else "looking every second"
         log.info("watching the memory: %s", how)
         self._counter.strained("calm", 0, risen=False)
         self._thread.start()
@@ -113,16 +138,11 @@ class PressureWatch:
         return None if self.strain.step == "calm" else f"memory is short: {_WHAT[self.strain.step]}"
 
     def _run(self) -> None:
-        while self._alarm.wait(self._patience_s):
+        while self._alarm.wait(_LOOK_EVERY_S):
             left_s = self._seen_s + _SOONEST_S - self._clock()
             if left_s > 0 and not self._alarm.pause(left_s):
                 return
             self.look()
-
-    @property
-    def _patience_s(self) -> float:
-        calm = self._alarm.is_triggered and self.strain.step == "calm"
-        return _LOOK_WHILE_CALM_S if calm else _LOOK_EVERY_S
 
     def look(self) -> None:
         """Look once, and do what follows from it."""
@@ -132,7 +152,7 @@ class PressureWatch:
         for level in range(before.level + 1, self.strain.level + 1):
             self._rise(STEPS[level], level, reading)
         for level in range(before.level, self.strain.level, -1):
-            self._fall(STEPS[level], level - 1)
+            self._fall(STEPS[level], level - 1, reading)
         self._hold(reading)
 
     def _read(self, now_s: float) -> Reading:
@@ -156,16 +176,18 @@ class PressureWatch:
             extra={"EVENT": "pressure_rose", "STEP": step},
         )
         self._counter.strained(step, level, risen=True)
+        self._publish(PressureStep(step=step, reason=_numbers(reading)))
         if step == "refuse":
             self._household.refuse_loads(f"memory is short ({_numbers(reading)})")
 
-    def _fall(self, step: Step, level: int) -> None:
+    def _fall(self, step: Step, level: int, reading: Reading) -> None:
         log.info(
             "memory is no longer as short: it does not hold any more that %s",
             _WHAT[step],
             extra={"EVENT": "pressure_fell", "STEP": step},
         )
         self._counter.strained(STEPS[level], level, risen=False)
+        self._publish(PressureStep(step=STEPS[level], reason=_numbers(reading)))
         if step == "refuse":
             self._household.refuse_loads(None)
         elif step == "read_less":

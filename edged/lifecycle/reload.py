@@ -7,14 +7,13 @@ import msgspec
 from edged.config.difference import Difference, difference
 from edged.config.schema import Config
 from edged.errors import ConfigError, EdgedError, Unavailable
-from edged.hw.memory import held_bytes, memory_facts, without
 from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
-from edged.policy.replan import pinned, works_alike
+from edged.policy.replan import as_loaded, works_alike
 
-Plan = Callable[[Config, MemoryFacts | None], Planned]
+Plan = Callable[[Config, MemoryFacts], Planned]
 
 
 class _Intent(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,7 +49,7 @@ class Reload:
             raise ConfigError([_restart(path) for path in found.fixed])
         intent = self._intent(new, found)
         self._settle(new)
-        handover = self._pool.apply(new, lambda _ahead: self._plan(new, None), intent.planned, intent.kept)
+        handover = self._pool.apply(new, intent.planned, intent.kept)
         handover.finish(new.server.drain_timeout)
         remove_unused(new)
         self._load(intent.to_load, new.loading.load_timeout)
@@ -67,7 +66,7 @@ class Reload:
         if len(kept) == len(new.models) and not found.memory:
             return _Intent(kept=frozenset(kept))
         fixed = {} if found.memory else {model: plans[model] for model in kept}
-        planned = self._plan(pinned(new, fixed), self._memory())
+        planned = self._plan(as_loaded(new, fixed), self._pool.freed_memory())
         anew = {plan.model: plan for plan in planned.plans}
         if found.memory:
             kept = [model for model in kept if model in anew and works_alike(plans[model], anew[model])]
@@ -81,11 +80,6 @@ class Reload:
         ]
         to_load = [model for model in others if model in at_once]
         return _Intent(kept=frozenset(kept), planned=planned, to_load=tuple(to_load))
-
-    def _memory(self) -> MemoryFacts:
-        """The memory that there would be if no model were loaded."""
-        pids = [status.pid for status in self._pool.statuses() if status.pid is not None]
-        return without(memory_facts(), held_bytes(pids))
 
     def _load(self, models: Sequence[str], load_timeout_s: float) -> None:
         self._pool.load_all(models, "reload")

@@ -86,6 +86,10 @@ class Residence:
         """How it was used."""
         return self._door.demand
 
+    def inherit(self, before: "Residence") -> None:
+        """Take over what is known of the use of the same model."""
+        self._door.demand = before.demand
+
     def wait_for_room(self, why: str) -> None:
         """Show what its load waits for."""
         with self._board.changed:

@@ -1,15 +1,17 @@
-"""The processes of one model, one after the other: each from spawn to reaping."""
+"""The processes of one model, one after the other: each from its admission to reaping."""
 
 import logging
 from collections.abc import Callable
 
 import msgspec
 
-from edged.errors import ModelFileError, RunnerFailed
+from edged.errors import ModelFileError, NoRoom, RunnerFailed
+from edged.lifecycle.admission import Admission
 from edged.lifecycle.desk import Desk
 from edged.lifecycle.events import Board, Events
 from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
+from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause
 from edged.lifecycle.supervision import Supervision, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
@@ -24,22 +26,26 @@ class Means(msgspec.Struct, frozen=True):
 
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
     has been started already, if there is one. `wait` returns when it may be seen whether there is room.
-    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory; None
-    where there is none. `publish` is called under a lock, and must not wait.
+    `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory, and
+    `fitting` one that needs no more than so many bytes; None where there is none. `publish` is called under
+    a lock, and must not wait.
     """
 
+    admission: Admission
     check_file: Callable[[LoadPlan], None]
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
-    publish: Callable[[Notice], None] = lambda _notice: None
     smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
+    fitting: Callable[[LoadPlan, int], LoadPlan | None] = lambda _plan, _room_bytes: None
+    publish: Callable[[Notice], None] = lambda _notice: None
 
 
 class Runs:
     """For the supervisor of a model."""
 
-    def __init__(self, desk: Desk, events: Events, means: Means) -> None:
+    def __init__(self, desk: Desk, residence: Residence, events: Events, means: Means) -> None:
         self._desk = desk
+        self._residence = residence
         self._board: Board = desk.board
         self._events = events
         self._means = means
@@ -51,15 +57,6 @@ class Runs:
         """Whether a runner that there is is looked after."""
         vigil = self._vigil
         return vigil is None or vigil.is_kept
-
-    def go_by(self, plan: LoadPlan) -> None:
-        """Show what the next run's plan says. Under the condition."""
-        self._events.plan = plan
-        self._board.set(
-            strategy=plan.strategy,
-            predicted_ready_s=plan.predicted.ready_s,
-            predicted_first_answer_s=plan.predicted.first_answer_s,
-        )
 
     def read_ahead(self, *, allowed: bool) -> None:
         """Let its runners read ahead of use, or have pages come as they are touched."""
@@ -73,8 +70,37 @@ class Runs:
         if process is not None:
             self._desk.tell(process, protocol.ReadAhead(allowed))
 
-    def once(self, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause) -> str:
-        """Load and serve by `plan`; returns why it ended. `limits` are asked for when they are needed."""
+    def once(self, limits: Callable[[], Supervision], cause: Cause) -> str:
+        """Be admitted, load and serve; returns why it ended. `limits` are asked for when they are needed."""
+        self._means.wait()
+        try:
+            if not self._enter(cause):
+                return ""
+        except NoRoom as error:
+            self._board.lacks_room = True
+            return str(error)
+        try:
+            return self._serve(self._board.plan, limits, cause)
+        finally:
+            self._means.admission.leave(self._residence)
+            with self._board.changed:
+                self._residence.forget_leaving()
+
+    def _enter(self, cause: Cause) -> bool:
+        """Be admitted: by a smaller plan where there is no room for the one in force. Raises NoRoom."""
+        admission, plan = self._means.admission, self._board.plan
+        try:
+            return admission.enter(self._residence, plan, cause)
+        except NoRoom as error:
+            fitting = self._means.fitting(plan, error.room_bytes)
+            if fitting is None:
+                raise
+        with self._board.changed:
+            self._board.go_by(fitting)
+        return admission.enter(self._residence, fitting, cause)
+
+    def _serve(self, plan: LoadPlan, limits: Callable[[], Supervision], cause: Cause) -> str:
+        """One process from spawn to reaping."""
         process = self._means.take_spare()
         if not self._begin(cause):
             return self._reap(process, None)

@@ -65,7 +65,7 @@ def adopted(
     config: Config,
     planned: Planned | None,
     going_on: Mapping[str, RunnerHandle],
-    made: Callable[[LoadPlan], RunnerHandle],
+    made: Callable[[LoadPlan, Planned], RunnerHandle],
 ) -> Served:
     """What is served by plans: the models that go on, and for the others what `made` gives."""
     plans = {plan.model: plan for plan in planned.plans} if planned else {}
@@ -74,11 +74,11 @@ def adopted(
         plan = plans.get(model)
         if model in going_on:
             handles[model] = going_on[model]
-        elif plan is None or plan.strategy == "refused":
+        elif planned is None or plan is None or plan.strategy == "refused":
             why = planned.problems.get(model) if planned else None
             unplanned[model] = why or " ".join(plan.reasons if plan else ())
         else:
-            handles[model] = made(plan)
+            handles[model] = made(plan, planned)
     short = frozenset(model for model in unplanned if model in plans)
     return Served(config=config, handles=handles, unplanned=unplanned, short_of_memory=short)
 

@@ -5,7 +5,6 @@ begins, so that two loads that begin together can never both be counted on the s
 """
 
 from collections.abc import Mapping
-from typing import Literal
 
 import msgspec
 
@@ -17,7 +16,6 @@ from edged.policy.pinning import WINDOW_BYTES
 from edged.policy.types import LoadPlan
 
 _INEXACT_SHARE = 0.05  # of a claim
-Kind = Literal["anonymous", "file_hot", "file_cold", "in_flight"]
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +68,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             in_flight={name: claim for name, claim in self.in_flight.items() if name != model},
         )
 
-    def by_kind(self) -> dict[Kind, int]:
+    def by_kind(self) -> dict[str, int]:
         """Bytes for metrics and people; what is in flight is counted apart, whatever it will be."""
         claims = self.loaded.values()
         return {

@@ -15,7 +15,7 @@ _MADE_BY = (
 _FIXABLE = ("kind", "strategy", "repack", "n_ctx", "n_seq_max", "n_batch", "n_ubatch", "type_k", "type_v")
 
 
-def pinned(config: Config, loaded: Mapping[str, LoadPlan]) -> Config:
+def as_loaded(config: Config, loaded: Mapping[str, LoadPlan]) -> Config:
     """The configuration with loaded models as they are, and before all others: first come, first served."""
     models = {
         model: msgspec.structs.replace(config.models[model], **{key: getattr(plan, key) for key in _FIXABLE})

@@ -10,6 +10,7 @@ import msgspec
 
 from edged.config.units import format_bytes
 from edged.hw.snapshot import HardwareSnapshot
+from edged.policy.account import claim_of
 from edged.policy.plan import plan as plan_all
 from edged.policy.types import LoadPlan, Measured, ModelInput, PlanSettings
 
@@ -26,6 +27,19 @@ class Facts(NamedTuple):
     measured: Measured
 
 
+def fitting(plan: LoadPlan, room_bytes: int, facts: Facts) -> LoadPlan | None:
+    """A plan that needs no more than `room_bytes`; None where there is none.
+
+    Its first reason says that it is not the one for all the memory that there was.
+    """
+    found = _within(room_bytes, facts)
+    if found is None or claim_of(found).need_bytes > room_bytes:
+        return None
+    what = ", ".join(found.shrunk) or f"loaded as {found.strategy}"
+    why = f"{format_bytes(room_bytes)} are there now instead of {format_bytes(_need_bytes(plan))}: {what}"
+    return _instead_of(plan, found, why)
+
+
 def smaller(plan: LoadPlan, facts: Facts) -> LoadPlan | None:
     """The next plan; None where what the user has fixed, or the smallest settings, take as much.
 
@@ -40,7 +54,7 @@ def smaller(plan: LoadPlan, facts: Facts) -> LoadPlan | None:
             return None
         saved_bytes = _held_bytes(plan) - _held_bytes(found)
         if saved_bytes >= least_less_bytes:
-            return _instead_of(plan, found, saved_bytes)
+            return _instead_of(plan, found, _why(found, saved_bytes))
         budget_bytes = min(budget_bytes, _need_bytes(found))
     return None
 
@@ -55,9 +69,12 @@ def _within(budget_bytes: int, facts: Facts) -> LoadPlan | None:
     return None if found.strategy == "refused" else found
 
 
-def _instead_of(plan: LoadPlan, found: LoadPlan, saved_bytes: int) -> LoadPlan:
+def _why(found: LoadPlan, saved_bytes: int) -> str:
     what = ", ".join(found.shrunk) or f"loaded as {found.strategy}"
-    why = f"{format_bytes(saved_bytes)} less than before, when there was not enough: {what}"
+    return f"{format_bytes(saved_bytes)} less than before, when there was not enough: {what}"
+
+
+def _instead_of(plan: LoadPlan, found: LoadPlan, why: str) -> LoadPlan:
     return msgspec.structs.replace(
         found,
         load_at_start=plan.load_at_start,

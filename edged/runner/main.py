@@ -33,6 +33,7 @@ from edged.runner.warmth import Warmth, pin_behind
 
 if TYPE_CHECKING:
     from edged.runner.engine.engine import Engine
+    from edged.runner.engine.lease import Lease
     from edged.runner.intake import Intake
     from edged.runner.model import Context, Model
 
@@ -105,6 +106,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
     clock = _Clock()
     bind_alone()
     from edged.runner.engine.engine import Engine
+    from edged.runner.engine.lease import Lease
     from edged.runner.intake import Intake
     from edged.runner.model import Context, Model
 
@@ -128,7 +130,9 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    worker, kept = _worker(start, model, context, prefetch, outbox)
+    short = start.kind == "embed"
+    lease = Lease(start.lease_fd, short=short, storage_bound=lambda: not prefetch.done, beat=pulse.beat)
+    worker, kept = _worker(start, model, context, lease, outbox)
     pulse.count_nodes()
     engine = Engine(
         *(worker, abort_flag, outbox.send),
@@ -217,19 +221,17 @@ def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected
 
 
 def _worker(
-    start: protocol.Start, model: "Model", context: "Context", prefetch: Prefetch, outbox: Outbox
+    start: protocol.Start, model: "Model", context: "Context", lease: "Lease", outbox: Outbox
 ) -> tuple[Any, Kept]:
     """What computes, and what its context keeps."""
     from edged.runner.engine.embed import EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
-    from edged.runner.engine.lease import Lease
     from edged.runner.engine.pace import Pace
     from edged.runner.engine.scheduler import Limits, Scheduler
     from edged.runner.engine.speculation import Speculation
     from edged.runner.model import cells_key
     from edged.runner.shelf import Shelf, put_away, rates_of
 
-    lease = Lease(start.lease_fd, short=start.kind == "embed", storage_bound=lambda: not prefetch.done)
     send = telling_reads(outbox.send)
     if start.kind == "embed":
         if not context.pools:

@@ -1,11 +1,12 @@
 """What Prometheus reads from /metrics: an object with its own registry, nothing global."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from edged.telemetry.collectors import MemoryCollector, Status, StatusCollector
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
-    from prometheus_client.core import Metric
 
 Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 Phase = Literal["mapped", "ready", "first_token"]
@@ -15,32 +16,6 @@ _REQUEST_S = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300
 _LOAD_S = (0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 900)
 _READ_BYTES = (0, *(mib << 20 for mib in (1, 8, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384)))
 _MAJOR_FAULTS = (0, 10, 100, 1000, 10_000, 100_000)
-_STATES = ("unloaded", "loading", "ready", "unloading", "failed")
-
-
-class Status(Protocol):
-    """What is read from a model's status when metrics are asked for."""
-
-    @property
-    def model(self) -> str: ...
-    @property
-    def state(self) -> str: ...
-    @property
-    def busy_slots(self) -> int: ...
-    @property
-    def queued_requests(self) -> int: ...
-    @property
-    def drafted_tokens(self) -> int: ...
-    @property
-    def accepted_tokens(self) -> int: ...
-    @property
-    def measured_ready_s(self) -> float | None: ...
-    @property
-    def predicted_ready_s(self) -> float | None: ...
-    @property
-    def measured_first_answer_s(self) -> float | None: ...
-    @property
-    def predicted_first_answer_s(self) -> float | None: ...
 
 
 class Metrics:
@@ -148,7 +123,11 @@ class Metrics:
 
     def watch(self, statuses: Callable[[], Sequence[Status]]) -> None:
         """Ask `statuses` for the state of every model whenever metrics are read. Call once."""
-        self._registry.register(_StatusCollector(statuses))
+        self._registry.register(StatusCollector(statuses))
+
+    def watch_memory(self, by_kind: Callable[[], Mapping[str, int]]) -> None:
+        """Ask `by_kind` for what the models have of the memory whenever metrics are read. Call once."""
+        self._registry.register(MemoryCollector(by_kind))
 
     def render(self) -> tuple[bytes, str]:
         """Everything, and its content type."""
@@ -221,62 +200,3 @@ class _Pressure:
             "What models hold beyond what there is for them; below 0: room.",
             registry=registry,
         )
-
-
-class _StatusCollector:
-    """Gauges made from the models' status at the moment of reading: none outlives what it tells about."""
-
-    def __init__(self, statuses: Callable[[], Sequence[Status]]) -> None:
-        self._statuses = statuses
-
-    def collect(self) -> Iterator["Metric"]:
-        """Prometheus's collector interface."""
-        from prometheus_client.core import GaugeMetricFamily
-
-        statuses = self._statuses()
-        state = GaugeMetricFamily("edged_model_state", "1 for the state it is in.", labels=["model", "state"])
-        for status in statuses:
-            for name in _STATES:
-                state.add_metric([status.model, name], float(status.state == name))
-        yield state
-        gauges: Iterable[tuple[str, str, Callable[[Status], float | None]]] = (
-            ("edged_busy_slots", "Slots that compute.", lambda status: status.busy_slots),
-            (
-                "edged_queued_requests",
-                "Requests that wait for a slot.",
-                lambda status: status.queued_requests,
-            ),
-            (
-                "edged_drafted_tokens",
-                "Tokens computed ahead of their turn since the last load.",
-                lambda status: status.drafted_tokens,
-            ),
-            (
-                "edged_accepted_tokens",
-                "Of the drafted tokens, those that were right.",
-                lambda status: status.accepted_tokens,
-            ),
-            ("edged_ready_seconds", "Last load, measured.", lambda status: status.measured_ready_s),
-            (
-                "edged_predicted_ready_seconds",
-                "Last load, predicted.",
-                lambda status: status.predicted_ready_s,
-            ),
-            (
-                "edged_first_answer_seconds",
-                "First answer after the last load, measured.",
-                lambda status: status.measured_first_answer_s,
-            ),
-            (
-                "edged_predicted_first_answer_seconds",
-                "First answer after the last load, predicted.",
-                lambda status: status.predicted_first_answer_s,
-            ),
-        )
-        for name, text, read in gauges:
-            family = GaugeMetricFamily(name, text, labels=["model"])
-            for status in statuses:
-                value = read(status)
-                if value is not None:
-                    family.add_metric([status.model], value)
-            yield family

@@ -31,7 +31,7 @@ def test_ps_is_a_table_that_grep_can_read(serve: Serve) -> None:
     running = serve({"chat": "fake:generate?step_s=0.001", "embed": "fake:embed"})
     running.chat("one two three four")
     running.pool.unload("embed")
-    headings, chat, embed = verb(running, "ps").output.splitlines()
+    headings, chat, embed, _, account = verb(running, "ps").output.splitlines()
     assert headings.split()[:3] == ["MODEL", "STATE", "STRATEGY"]
     assert chat.split()[:3] == ["chat", "ready", "stream"]
     assert chat.endswith("  loaded at start")
@@ -39,6 +39,7 @@ def test_ps_is_a_table_that_grep_can_read(serve: Serve) -> None:
     assert float(chat[headings.index("TOKENS/S") :].split()[0]) > 1
     assert embed.split()[:3] == ["embed", "unloaded", "stream"]
     assert "never" in embed
+    assert account.startswith("models may take ")
 
 
 def test_ps_says_why_a_model_is_not_there(serve: Serve) -> None:

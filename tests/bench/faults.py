@@ -114,11 +114,11 @@ def _disk_fails(models: Path) -> Row:
         )
 
 
-def _neighbour(models: Path, share: float) -> Row:
+def _neighbour(models: Path, share: float, within_s: float) -> Row:
     """Somebody takes a share of the device's memory for a while; the time is from when it leaves."""
     with Device(Limits(ram_bytes=_RAM_BYTES)) as device, _daemon(models, device) as daemon:
         statuses = []
-        with neighbour(device, int(_RAM_BYTES * share)):
+        with neighbour(device, int(_RAM_BYTES * share), within_s):
             end_s = time.monotonic() + _NEIGHBOUR_S
             while time.monotonic() < end_s:
                 statuses.append(daemon.embed("the pinned model serves")[0])
@@ -126,7 +126,7 @@ def _neighbour(models: Path, share: float) -> Row:
         again_s = _served(daemon, begin_s)
         lost = len(statuses) - statuses.count(200)
         killed = kills(device.folders)
-    name = f"neighbour takes {share:.0%}"
+    name = f"neighbour takes {share:.0%} in {within_s:g} s"
     return Row(name, f"{lost} of {len(statuses)} to the pinned model; {killed} killed by the kernel", again_s)
 
 
@@ -138,8 +138,8 @@ def _faults(models: Path) -> Iterator[Callable[[], Row]]:
     if os.geteuid() == 0:
         yield lambda: _disk_fails(models)
     if why_not(Limits(ram_bytes=_RAM_BYTES)) is None:
-        yield lambda: _neighbour(models, 0.6)
-        yield lambda: _neighbour(models, 0.9)
+        yield lambda: _neighbour(models, 0.6, within_s=4.0)
+        yield lambda: _neighbour(models, 0.9, within_s=0.0)
 
 
 @click.command(help=__doc__)

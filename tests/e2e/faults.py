@@ -27,8 +27,11 @@ _NEIGHBOUR = """
 import mmap, sys, time
 open("/proc/self/oom_score_adj", "w").write("-900")
 taken = mmap.mmap(-1, int(sys.argv[1]))
+begin_s, within_s = time.monotonic(), float(sys.argv[2])
 for at in range(0, len(taken), 4096):
     taken[at] = 1
+    if at % (1 << 20) == 0:
+        time.sleep(max(0.0, begin_s + within_s * at / len(taken) - time.monotonic()))
 print("taken", flush=True)
 time.sleep(1000)
 """
@@ -146,9 +149,9 @@ def failing_disk(folder: Path, model: Path) -> Iterator[tuple[Path, Callable[[],
 
 
 @contextmanager
-def neighbour(device: Device, taken_bytes: int) -> Iterator[None]:
-    """Somebody else on a device holds so much of its memory, and the kernel ends others first."""
-    command = [sys.executable, "-c", _NEIGHBOUR, str(taken_bytes)]
+def neighbour(device: Device, taken_bytes: int, within_s: float) -> Iterator[None]:
+    """Somebody else on a device takes so much of its memory `within_s`; the kernel ends others first."""
+    command = [sys.executable, "-c", _NEIGHBOUR, str(taken_bytes), str(within_s)]
     with device.run(command, stdout=subprocess.PIPE) as process:
         try:
             assert process.stdout is not None

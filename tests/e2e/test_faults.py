@@ -19,7 +19,7 @@ ONE_SLOT = ("models.smollm2.n_seq_max=1", "loading.restart_backoff=100ms")
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV, signal.SIGSTOP])
 def test_what_waited_is_answered_by_the_next_process(start: Start, number: signal.Signals) -> None:
-    daemon = start(*ONE_SLOT, "loading.hang_timeout=1500ms")
+    daemon = start(*ONE_SLOT, *(["loading.hang_timeout=6s"] if number == signal.SIGSTOP else []))
     daemon.wait_ready()
     outcome = strike(daemon, lambda: os.kill(daemon.model("smollm2")["pid"], number))
     print(f"{number.name}: served again after {outcome.again_s:.2f} s")

@@ -110,7 +110,8 @@ def test_ps_tells_what_models_hold_and_how_fast_they_answer(start: Callable[...,
     assert daemon.chat("Count to ten.", max_tokens=32)[0] == 200
     daemon.embed(["a cat", "a dog"])
     table = verb(daemon, "ps")
-    _, minilm, smollm2 = table.splitlines()
+    _, minilm, smollm2, _, account = table.splitlines()
+    assert " anonymous, " in account
     assert minilm.split()[:2] == ["minilm", "ready"]
     assert minilm.endswith("loaded at start")
     assert smollm2.endswith("asked for")

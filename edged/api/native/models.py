@@ -19,13 +19,18 @@ def routes(api: Api) -> Blueprint:
 
     @blueprint.get("")
     def models() -> Response:
-        """With `?memory=true` also what each of them holds, which takes some milliseconds to find out."""
+        """With `?memory=true` also what each of them holds, which takes some milliseconds to find out.
+
+        `account` is what admission counts with, by plans and by what loads have measured.
+        """
         statuses = api.pool.statuses()
-        listed = [msgspec.to_builtins(status) for status in statuses]
+        body: Fields = {"models": statuses}
         if _flag("memory"):
-            held = holdings(api.pool.plans, statuses)
-            listed = [each | {"memory": held.get(each["model"])} for each in listed]
-        return Response(msgspec.json.encode({"models": listed}), mimetype="application/json")
+            held, account = holdings(api.pool.plans, statuses), api.pool.admission.look()
+            listed = [msgspec.to_builtins(each) | {"memory": held.get(each.model)} for each in statuses]
+            kinds = {f"{kind}_bytes": n_bytes for kind, n_bytes in account.by_kind().items()}
+            body = {"models": listed, "account": {"budget_bytes": account.budget_bytes, **kinds}}
+        return Response(msgspec.json.encode(body), mimetype="application/json")
 
     @blueprint.get("/<model>")
     def model(model: str) -> Response:

@@ -22,8 +22,11 @@ from contextlib import contextmanager
 from edged.runner.engine.mutex import ROOM_BYTES, Mutex
 
 PATIENCE_S = 20.0  # longer than a step takes on the slowest board
+_BEAT_EVERY_S = 0.5
 _SIZE_BYTES = mmap.PAGESIZE
 _MADE = b"made"
+
+_Wait = Callable[[Mutex], bool]  # for a lock, until it is held or the time is up
 
 
 class Lease:
@@ -39,12 +42,17 @@ class Lease:
         short: bool = False,
         patience_s: float = PATIENCE_S,
         storage_bound: Callable[[], bool] = lambda: False,
+        beat: Callable[[], None] = lambda: None,
     ) -> None:
-        """`storage_bound` says whether the next step mostly waits for storage."""
+        """`storage_bound` says whether the next step mostly waits for storage.
+
+        `beat` is called now and then while it waits: it is the holder that may hang.
+        """
         self._locks = None if inherited_fd is None else _Locks(inherited_fd)
         self._short = short
         self._patience_s = patience_s
         self._storage_bound = storage_bound
+        self._beat = beat
         self._overdue = False  # the holder was waited for already
 
     @contextmanager
@@ -61,9 +69,16 @@ class Lease:
     def _take(self, locks: "_Locks") -> bool:
         deadline_s = time.monotonic() + (0.0 if self._overdue else self._patience_s)
         take = _take_next if self._short else _take_after_short
-        granted = take(locks, deadline_s)
+        granted = take(locks, lambda lock: self._wait(lock, deadline_s))
         self._overdue = not granted
         return granted
+
+    def _wait(self, lock: Mutex, deadline_s: float) -> bool:
+        while not lock.lock(min(deadline_s, time.monotonic() + _BEAT_EVERY_S)):
+            self._beat()
+            if time.monotonic() >= deadline_s:
+                return False
+        return True
 
 
 class _Locks:
@@ -88,26 +103,26 @@ class _Locks:
         self.work, self.first, self.later = locks
 
 
-def _take_next(locks: _Locks, deadline_s: float) -> bool:
-    if not locks.first.lock(deadline_s):
+def _take_next(locks: _Locks, wait: _Wait) -> bool:
+    if not wait(locks.first):
         return False
     try:
-        return locks.work.lock(deadline_s)
+        return wait(locks.work)
     finally:
         locks.first.unlock()
 
 
-def _take_after_short(locks: _Locks, deadline_s: float) -> bool:
-    if not locks.later.lock(deadline_s):
+def _take_after_short(locks: _Locks, wait: _Wait) -> bool:
+    if not wait(locks.later):
         return False
     try:
         if _is_free(locks.first):
-            if not locks.work.lock(deadline_s):
+            if not wait(locks.work):
                 return False
             if _is_free(locks.first):
                 return True
             locks.work.unlock()
-        return _take_next(locks, deadline_s)
+        return _take_next(locks, wait)
     finally:
         locks.later.unlock()
 

@@ -7,12 +7,27 @@ from typing import Any
 
 import pytest
 
-from edged.config.schema import Loading, Seconds
+from edged.config.schema import Bytes, Loading, Memory, Seconds
 from edged.errors import Replaced, Unavailable
+from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle.admission import Admission
+from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.runs import Means
+from edged.lifecycle.supervision import Supervision
+from edged.policy.types import LoadPlan
 from edged.runner import protocol
-from tests.unit.lifecycle.machine import MIB, no_thread_is_left, pool_of
+from tests.unit.lifecycle.machine import MIB, no_thread_is_left, pool_of, sized_plan
 from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted
 
+SUPERVISION = Supervision(
+    load_timeout_s=PATIENCE_S,
+    backoff_s=0.01,
+    backoff_max_s=0.01,
+    linger_s=PATIENCE_S,
+    max_queue_requests=4,
+    max_queue_tokens=100,
+    lease_fd=None,
+)
 TWO = {"a": 60 * MIB, "b": 70 * MIB}
 ROOM_FOR_ONE = 100 * MIB
 
@@ -250,4 +265,52 @@ def test_under_pressure_models_leave_and_none_but_pinned_ones_come(monkeypatch: 
     box.ready()
     asking.join(PATIENCE_S)
     assert box.pool.status("a").cause == "evicted"
+    box.close()
+
+
+def test_where_less_is_there_than_was_planned_for_a_smaller_plan_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners, noted = Runners(monkeypatch), Noted()
+    available = [100 * MIB]
+    admission = Admission(Memory(reserve=Bytes(0)), facts=lambda: MemoryFacts(available_bytes=available[0]))
+    full, small = sized_plan("m", 80 * MIB), sized_plan("m", 50 * MIB)
+    asked: list[int] = []
+
+    def fitting(_plan: LoadPlan, room_bytes: int) -> LoadPlan | None:
+        asked.append(room_bytes)
+        return small if room_bytes >= 50 * MIB else None
+
+    means = Means(admission, lambda _plan: None, fitting=fitting)
+    handle = RunnerHandle(full, SUPERVISION, noted, means)
+    for n_bytes, plan in ((60 * MIB, small), (90 * MIB, full)):
+        available[0] = n_bytes
+        handle.load("demand")
+        process = runners.next()
+        start = process.next_sent(protocol.Start)
+        process.say(READY)
+        handle.ensure_ready(PATIENCE_S)
+        assert isinstance(start, protocol.Start)
+        assert start.path == plan.path
+        process.end()
+        handle.unload()
+    assert asked == [60 * MIB]
+    available[0] = 40 * MIB
+    with pytest.raises(Unavailable, match="needs 80 MiB, and there are 40 MiB of the 40 MiB"):
+        handle.ensure_ready(PATIENCE_S)
+    assert handle.plan == full
+    handle.close()
+
+
+def test_a_pinned_model_that_crashed_comes_back_whoever_has_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    slow = Loading(restart_backoff=Seconds(3600), restart_backoff_max=Seconds(3600))
+    box = Box(monkeypatch, TWO, ROOM_FOR_ONE, loading=slow, a={"pinned": True})
+    box.loaded("a").end(1)
+    box.noted.next_failure()
+    b = box.loaded("b")
+    box.pool.load_all(["a"], "crash")
+    b.next_sent(protocol.Shutdown)
+    b.end()
+    box.ready()
+    assert eventually(lambda: box.pool.status("a").state == "ready")
     box.close()

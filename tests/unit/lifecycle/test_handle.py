@@ -45,8 +45,8 @@ class Model:
             max_queue_tokens=100,
             lease_fd=None,
         )
-        means = Means(lambda plan: self.check(plan))
-        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, unlimited(), means)
+        means = Means(unlimited(), lambda plan: self.check(plan))
+        self.handle = RunnerHandle(fake_plan(), supervision, self.noted, means)
         return self.handle
 
     def loaded(self) -> Scripted:

@@ -52,6 +52,31 @@ def test_a_model_whose_file_came_later_is_planned_when_it_is_asked_for(
     pool.close()
 
 
+def test_a_model_whose_file_came_later_is_planned_beside_the_others_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runners = Runners(monkeypatch)
+    asked: list[tuple[Config, MemoryFacts]] = []
+
+    def replan(config: Config, memory: MemoryFacts) -> Planned:
+        asked.append((config, memory))
+        return _two()
+
+    pool = Pool(TWO, lambda _ahead: _two(n="n.gguf is missing"), Noted(), replan)
+    before = pool.plans
+    pool.load("n")
+    process = runners.next()
+    process.say(READY)
+    pool.ensure_ready("n", PATIENCE_S)
+    ((config, memory),) = asked
+    assert (config.models["m"].strategy, config.models["m"].n_ctx) == ("stream", 64)
+    assert config.models["n"] == TWO.models["n"]
+    assert memory.available_bytes
+    assert pool.plans[0] is before[0]
+    process.end()
+    pool.close()
+
+
 def test_a_model_that_is_being_planned_while_edged_stops_is_not_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -108,7 +108,7 @@ def test_a_spare_taken_for_a_damaged_file_is_reaped(spares: Spares) -> None:
 
     noted = Noted()
     handle = RunnerHandle(
-        fake_plan(path="m.gguf"), SUPERVISION, noted, unlimited(), Means(damaged, spares.take)
+        fake_plan(path="m.gguf"), SUPERVISION, noted, Means(unlimited(), damaged, spares.take)
     )
     handle.load("boot")
     assert "damaged" in noted.next_failure()

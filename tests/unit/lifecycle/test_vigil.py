@@ -150,7 +150,7 @@ def handle(noted: Noted) -> Iterator[RunnerHandle]:
         max_queue_requests=4, max_queue_tokens=100, lease_fd=None,
     )  # fmt: skip
     handle = RunnerHandle(
-        fake_plan(path="fake:generate"), supervision, noted, unlimited(), Means(lambda _plan: None)
+        fake_plan(path="fake:generate"), supervision, noted, Means(unlimited(), lambda _plan: None)
     )
     yield handle
     handle.close()

@@ -4,7 +4,7 @@ import pytest
 
 from edged.config.schema import Bytes, Memory
 from edged.hw.snapshot import MemoryFacts
-from edged.policy.account import Account, Claim, budget_now, claim_of
+from edged.policy.account import Account, Claim, budget_now, claim_of, measured_claim
 from edged.policy.memory import UNLIMITED_BYTES
 from edged.policy.pinning import WINDOW_BYTES
 from tests.unit.policy.machines import GIB, MIB, machine, model, plan_one, settings
@@ -99,3 +99,21 @@ def test_the_own_limit_and_the_configured_budget_count() -> None:
     assert budget_now(limited, Memory(reserve=Bytes(0)), held_bytes=200) == 350
     assert budget_now(limited, Memory(reserve=Bytes(0), budget=Bytes(120)), held_bytes=200) == 120
     assert budget_now(MemoryFacts(), Memory(), held_bytes=200) == UNLIMITED_BYTES
+
+
+def test_a_ready_model_claims_what_it_has_and_the_buffers_that_it_has_not_used_yet() -> None:
+    found = plan_one(machine(8 * GIB), model("gemma"))
+    planned, loaded_bytes = claim_of(found), found.predicted.loaded_anon_bytes
+    less = measured_claim(found, loaded_bytes - 30 * MIB)
+    assert less.anon_bytes == planned.anon_bytes - 30 * MIB
+    assert less.hot_bytes == planned.hot_bytes
+    much_more = measured_claim(found, loaded_bytes + 100 * MIB)
+    assert much_more.anon_bytes == planned.anon_bytes + 100 * MIB
+
+
+def test_a_little_more_than_planned_and_what_is_unknown_change_nothing() -> None:
+    found = plan_one(machine(8 * GIB), model("gemma"))
+    assert measured_claim(found, found.predicted.loaded_anon_bytes + MIB) == claim_of(found)
+    assert measured_claim(found, None) == claim_of(found)
+    paged = plan_one(machine(420 * MIB), model("gemma"))
+    assert measured_claim(paged, 1) == claim_of(paged)  # locked pages may be copies: nothing to learn

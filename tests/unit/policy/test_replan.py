@@ -3,7 +3,7 @@
 import msgspec
 
 from edged.config.schema import Config, Model
-from edged.policy.replan import pinned, works_alike
+from edged.policy.replan import as_loaded, works_alike
 from tests.plans import fake_plan
 
 CONFIG = Config(models={"new": Model(file="n.gguf"), "old": Model(file="o.gguf", max_queue_requests=3)})
@@ -11,7 +11,7 @@ CONFIG = Config(models={"new": Model(file="n.gguf"), "old": Model(file="o.gguf",
 
 def test_loaded_models_come_first_and_keep_what_they_have() -> None:
     plan = msgspec.structs.replace(fake_plan("old", "o.gguf"), n_ctx=777, strategy="warm", repack=True)
-    config = pinned(CONFIG, {"old": plan})
+    config = as_loaded(CONFIG, {"old": plan})
     assert list(config.models) == ["old", "new"]
     old = config.models["old"]
     assert (old.n_ctx, old.strategy, old.repack, old.type_k) == (777, "warm", True, "f16")
@@ -20,8 +20,8 @@ def test_loaded_models_come_first_and_keep_what_they_have() -> None:
 
 
 def test_nothing_loaded_changes_nothing() -> None:
-    assert pinned(CONFIG, {}) == CONFIG
-    assert list(pinned(CONFIG, {}).models) == ["new", "old"]
+    assert as_loaded(CONFIG, {}) == CONFIG
+    assert list(as_loaded(CONFIG, {}).models) == ["new", "old"]
 
 
 def test_a_runner_is_as_good_as_another_unless_its_context_differs() -> None:

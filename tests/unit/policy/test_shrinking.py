@@ -1,11 +1,12 @@
-"""After an OOM kill the next plan takes noticeably less, until nothing smaller is left."""
+"""Plans for less memory: after an OOM kill noticeably less each time, else what is left."""
 
 import itertools
 
 import msgspec
 import pytest
 
-from edged.policy.shrinking import Facts, smaller
+from edged.policy.account import claim_of
+from edged.policy.shrinking import Facts, fitting, smaller
 from edged.policy.types import LoadPlan, Measured
 from tests.unit.policy.machines import MIB, machine, model, plan_one, settings
 
@@ -63,3 +64,25 @@ def test_a_model_on_demand_stays_on_demand() -> None:
     assert (found.strategy, found.load_at_start) == ("on_demand", False)
     again = msgspec.structs.replace(found, reasons=())
     assert smaller(again, Facts(machine(), wanted, settings(), Measured())) is not None
+
+
+def test_a_plan_for_the_room_that_is_left_needs_no_more_than_that() -> None:
+    full = plan_one(machine(), model("smollm2"))
+    facts = Facts(machine(), model("smollm2"), settings(), Measured())
+    for room in (400, 300, 200, 120):
+        found = fitting(full, room * MIB, facts)
+        assert found is not None
+        assert claim_of(found).need_bytes <= room * MIB
+        assert found.load_at_start
+        assert found.reasons[0].startswith(f"{room} MiB are there now instead of ")
+    assert fitting(full, 10 * MIB, facts) is None
+    assert fitting(full, 0, facts) is None
+
+
+def test_a_plan_for_the_room_that_is_left_keeps_what_the_user_has_fixed() -> None:
+    fixed = model("smollm2", n_ctx=2048, n_seq_max=2, type_k="f16", type_v="f16", strategy="warm")
+    facts = Facts(machine(), fixed, settings(), Measured())
+    found = fitting(plan_one(machine(), fixed), 320 * MIB, facts)
+    assert found is not None
+    assert (found.n_ctx, found.n_seq_max, found.type_k) == (2048, 2, "f16")
+    assert fitting(plan_one(machine(), fixed), 150 * MIB, facts) is None

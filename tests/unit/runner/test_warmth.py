@@ -128,7 +128,7 @@ def test_pages_are_given_back_and_read_again_for_the_next_work(file: tuple[Path,
 def test_shrinking_gives_the_context_back_too(file: tuple[Path, mmap.mmap]) -> None:
     scene = Scene(file[0])
     scene.warmth.cool(protocol.Cool(shrink=True))
-    assert scene.sent[0] == msgspec.structs.replace(scene.sent[0], done=True, shrunk=True)  # type: ignore[type-var]
+    assert scene.sent[0] == msgspec.structs.replace(scene.sent[0], done=True, shrunk=True)
     assert scene.serving.context.resting
     assert scene.serving.forgotten == 1
     assert scene.serving.engine.wake is not None

@@ -118,6 +118,15 @@ def test_the_state_of_models_is_read_when_metrics_are() -> None:
     assert seen["edged_predicted_first_answer_seconds", "minilm"] == 3.0
 
 
+def test_the_memory_of_models_is_read_when_metrics_are() -> None:
+    metrics, account = Metrics(), {"anonymous": 5, "in_flight": 7}
+    metrics.watch_memory(lambda: account)
+    account["anonymous"] = 6
+    seen = samples(metrics)
+    assert seen["edged_model_memory_bytes", "anonymous"] == 6
+    assert seen["edged_model_memory_bytes", "in_flight"] == 7
+
+
 def test_two_objects_share_nothing_and_the_global_registry_stays_out() -> None:
     first, second = Metrics(), Metrics()
     first.restarted("a")

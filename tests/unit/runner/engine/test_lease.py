@@ -144,3 +144,11 @@ def run_all(*tasks: Callable[[], None]) -> None:
     for thread in threads:
         thread.join(60)
         assert not thread.is_alive()
+
+
+def test_who_waits_shows_life_meanwhile(fd: int) -> None:
+    beats: list[float] = []
+    waiter = Lease(fd, patience_s=1.2, beat=lambda: beats.append(time.monotonic()))
+    with Lease(fd).held(), waiter.held() as granted:
+        assert not granted
+    assert len(beats) >= 2, "the holder hangs, not the waiter"
