@@ -10,6 +10,7 @@ import pytest
 from edged.config.schema import Bytes, Loading, Memory, Seconds
 from edged.errors import Replaced, Unavailable
 from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle import gauge
 from edged.lifecycle.admission import Admission
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.runs import Means
@@ -271,6 +272,7 @@ def test_under_pressure_models_leave_and_none_but_pinned_ones_come(monkeypatch: 
 def test_where_less_is_there_than_was_planned_for_a_smaller_plan_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gauge, "_SETTLES_S", 0.0)
     runners, noted = Runners(monkeypatch), Noted()
     available = [100 * MIB]
     admission = Admission(Memory(reserve=Bytes(0)), facts=lambda: MemoryFacts(available_bytes=available[0]))
