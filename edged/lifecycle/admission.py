@@ -24,7 +24,7 @@ from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause, UnloadCause
 from edged.policy.account import Account, claim_of, measured_claim
 from edged.policy.demand import SOON_S, use_probability
-from edged.policy.evict import Candidate, victims
+from edged.policy.evict import Candidate, victims, why_leaving
 from edged.policy.reload_time import reload_s, wanted_bytes
 from edged.policy.room import Scene, Wish, decide, why_refused, why_waiting
 from edged.policy.types import LoadPlan
@@ -197,13 +197,13 @@ class Admission:
         decision = decide(wish, scene)
         if decision.verdict == "refused":
             raise NoRoom(why_refused(wish, scene, self._gauge.memory), scene.most_bytes if is_urgent else 0)
-        for model in decision.leave:
-            self._make_leave(model, "evicted", load.model)
-            load.made_leave.append(model)
-            log.info(
-                "%s: makes room for %s", *(model, load.model),
-                extra={"EVENT": "model_evicted", "MODEL": model},
-            )  # fmt: skip
+        for each in scene.candidates:
+            if each.model in decision.leave:
+                self._make_leave(each.model, "evicted", load.model)
+                load.made_leave.append(each.model)
+                why = why_leaving(each)
+                fields = {"EVENT": "model_evicted", "MODEL": each.model}
+                log.info("%s: makes room for %s: %s", *(each.model, load.model, why), extra=fields)
         scene = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
         load.residence.wait_for_room(why_waiting(wish, scene))
         return False

@@ -150,6 +150,22 @@ def test_a_model_serves_those_for_whom_it_was_loaded_before_it_leaves(
     box.close()
 
 
+def test_an_eviction_says_what_it_gives_and_costs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Box(monkeypatch, TWO, ROOM_FOR_ONE)
+    a = box.loaded("a")
+    with caplog.at_level("INFO"):
+        box.pool.load("b")
+        a.next_sent(protocol.Shutdown)
+    a.end()
+    box.ready()
+    box.pool.ensure_ready("b", PATIENCE_S)
+    said = "a: makes room for b: it frees 60 MiB, takes up to 1 s to come back, and is wanted within a minute"
+    assert said in caplog.text
+    box.close()
+
+
 def test_who_asked_but_went_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Box(monkeypatch, TWO, ROOM_FOR_ONE)
     a = box.loaded("a")
