@@ -26,7 +26,7 @@ from edged.lifecycle.status import (
     why_ended,
     why_not_ready,
 )
-from edged.lifecycle.supervision import Observer
+from edged.lifecycle.supervision import Observer, reads_first
 from edged.lifecycle.use import Use
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
@@ -58,6 +58,7 @@ class Board:
             kind=plan.kind,
             strategy=plan.strategy,
             load_at_start=plan.load_at_start,
+            reads_first=reads_first(plan),
             predicted_ready_s=plan.predicted.ready_s,
             predicted_first_answer_s=plan.predicted.first_answer_s,
         )
@@ -68,6 +69,7 @@ class Board:
         self.plan = msgspec.structs.replace(plan, load_at_start=self.plan.load_at_start)
         self.set(
             strategy=plan.strategy,
+            reads_first=reads_first(plan),
             predicted_ready_s=plan.predicted.ready_s,
             predicted_first_answer_s=plan.predicted.first_answer_s,
         )

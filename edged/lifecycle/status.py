@@ -36,6 +36,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     bytes_done: int = 0
     bytes_total: int = 0
     prefetch_done: bool = False
+    reads_first: bool = False  # it answers only when everything has been read
     reason: str | None = None  # why it failed or is refused
     given_up: GivenUp | None = None  # why nobody need wait for it any more; None again when it is ready
     cause: Cause | None = None  # of its last load
@@ -106,7 +107,7 @@ def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     if status.phase == "room":  # its load has not begun
         return status.predicted_ready_s
     planned_s = None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
-    if not status.bytes_done or status.prefetch_done or (planned_s and not _reads_first(status)):
+    if not status.bytes_done or status.prefetch_done or (planned_s and not status.reads_first):
         return planned_s
     return _reading_s(status, elapsed_s)
 
@@ -120,13 +121,9 @@ def least_remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     if status.state != "loading" or status.phase == "room" or status.prefetch_done:
         return None
     enough_bytes = min(_SURE_SHARE * status.bytes_total, _SURE_BYTES)
-    if not _reads_first(status) or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
+    if not status.reads_first or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
         return None
     return _SURE_RATIO * _reading_s(status, elapsed_s)
-
-
-def _reads_first(status: ModelStatus) -> bool:
-    return status.strategy in ("warm", "locked")
 
 
 def _reading_s(status: ModelStatus, elapsed_s: float) -> float:

@@ -155,10 +155,19 @@ class Observer(Protocol):
         """A model's memory is free."""
 
 
+def reads_first(plan: LoadPlan) -> bool:
+    """Whether a model is ready only when its file has been read: for a warm-up, or to copy its weights."""
+    return _warms_up(plan) or plan.repack
+
+
+def _warms_up(plan: LoadPlan) -> bool:
+    return plan.strategy in ("warm", "locked")
+
+
 def start_frame(plan: LoadPlan, supervision: Supervision, *, reads_ahead: bool = True) -> protocol.Start:
     """What to load and how; without `reads_ahead` pages come as they are touched, but for pinned ones."""
     reads_ahead = reads_ahead or bool(plan.mlock_bytes) or plan.repack
-    warm = plan.strategy in ("warm", "locked") and reads_ahead
+    warm = _warms_up(plan) and reads_ahead
     return protocol.Start(
         path=plan.path,
         kind=plan.kind,

@@ -19,7 +19,7 @@ from edged.lifecycle.supervision import Backoff
 _MB = 1_000_000
 LOADING = ModelStatus(
     model="m", state="loading", kind="generate", strategy="warm", load_at_start=True, predicted_ready_s=4.0,
-    bytes_total=100 * _MB,
+    bytes_total=100 * _MB, reads_first=True,
 )  # fmt: skip
 
 
@@ -49,7 +49,7 @@ def test_what_is_left_is_what_the_plan_says_until_reading_shows_it() -> None:
 
 
 def test_a_model_that_answers_while_it_reads_is_expected_by_its_plan_as_long_as_that_holds() -> None:
-    streaming = loading(strategy="stream", bytes_done=20 * _MB)
+    streaming = loading(reads_first=False, bytes_done=20 * _MB)
     assert remaining_s(streaming, 1.0) == 3.0
     assert remaining_s(streaming, 10.0) == 40.0
 
@@ -60,7 +60,7 @@ def test_a_model_that_answers_while_it_reads_is_expected_by_its_plan_as_long_as_
         (loading(bytes_done=0), 5.0),
         (loading(bytes_done=1 * _MB), 5.0),  # too little to tell
         (loading(bytes_done=20 * _MB), 0.5),  # too early
-        (loading(bytes_done=20 * _MB, strategy="stream"), 5.0),  # it does not wait for that
+        (loading(bytes_done=20 * _MB, reads_first=False), 5.0),  # it does not wait for that
         (loading(bytes_done=100 * _MB, prefetch_done=True), 5.0),
         (loading(bytes_done=20 * _MB, state="ready"), 5.0),
     ],
