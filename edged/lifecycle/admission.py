@@ -247,13 +247,17 @@ class Admission:
 
     def _look(self, *, as_planned: bool = False) -> None:
         """See what models may take now."""
-        pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
+        spare_pid = self.spare_pid()
+        pids = [inside.residence.pid for inside in self._inside.values()] + [spare_pid]
         budget_bytes = self._gauge.read(
             [pid for pid in pids if pid is not None],
             ending=not all(inside.residence.is_wanted for inside in self._inside.values()),
             as_planned=as_planned,
         )
-        self._account = msgspec.structs.replace(self._account, budget_bytes=budget_bytes)
+        spare_bytes = 0 if spare_pid is None else self._gauge.held([spare_pid])
+        self._account = msgspec.structs.replace(
+            self._account, budget_bytes=budget_bytes, spare_bytes=spare_bytes
+        )
 
 
 def _candidate(inside: _Load, frees_bytes: int, cache_bytes: int, now_s: float) -> Candidate:

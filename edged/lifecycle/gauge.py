@@ -30,7 +30,7 @@ class MemoryGauge:
         self.planned_bytes = 0  # the budget that the plans were made for
         self.cache_bytes = 0  # memory that models may not take, and in which their files stay cached
         self._facts = facts
-        self._held = held
+        self.held = held
         self._clock = clock
         self.settled_bytes = 0  # the budget again, but while runners end the most that was measured lately
         self._seen: deque[tuple[float, int]] = deque()  # when how much
@@ -51,7 +51,7 @@ class MemoryGauge:
         The plans share out all that there was, and half of the reserve is for what changes after that: else
         a few MiB more for another program would unload a model that had been planned.
         """
-        held_bytes = self._held(pids)
+        held_bytes = self.held(pids)
         facts = self._facts()  # after it: what a runner takes in between must not count as available, too
         half = msgspec.structs.replace(self.memory, reserve=Bytes(self.memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self.memory, half))
