@@ -95,15 +95,19 @@ class Admission:
             self._changed.notify_all()
 
     def look(self) -> Account:
-        """Who has what, and what there is for them now, or in a moment where a runner ends."""
+        """Who has what, and what there is for them beside `reserve_bytes`.
+
+        That is less strict than what loads are admitted by: a model that turns out to take some MiB more
+        than had been planned does not make memory short.
+        """
         with self._changed:
             self._look()
-            return self._account_in_a_moment
+            return msgspec.structs.replace(self._account, budget_bytes=self._gauge.there_bytes)
 
     @property
     def reserve_bytes(self) -> int:
-        """What is to be left to everything else."""
-        return int(self._gauge.memory.reserve)
+        """What is to be left to everything else, whatever happens."""
+        return int(self._gauge.memory.reserve) // 2
 
     def relieve(self, lacking_bytes: int, given_back: Mapping[str, int]) -> tuple[str, ...]:
         """Make models leave that hold so many bytes together, or all that may; returns them.
