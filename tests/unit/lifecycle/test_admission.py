@@ -332,3 +332,16 @@ def test_a_pinned_model_that_crashed_comes_back_whoever_has_come_in(monkeypatch:
     box.ready()
     assert eventually(lambda: box.pool.status("a").state == "ready")
     box.close()
+
+
+def test_a_spare_runners_memory_is_room_for_models_and_shown() -> None:
+    held = {7: 20 * MIB}
+
+    def left() -> MemoryFacts:  # of 100 MiB beyond the reserve
+        return MemoryFacts(available_bytes=228 * MIB - sum(held.values()))
+
+    admission = Admission(Memory(), facts=left, held=lambda pids: sum(held[pid] for pid in pids))
+    assert admission.room_bytes() == 80 * MIB
+    admission.spare_pid = lambda: 7
+    assert admission.room_bytes() == 100 * MIB
+    assert admission.look().by_kind()["spare"] == 20 * MIB
