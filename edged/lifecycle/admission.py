@@ -24,7 +24,7 @@ from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause, UnloadCause
 from edged.policy.account import Account, claim_of, measured_claim
 from edged.policy.demand import SOON_S, use_probability
-from edged.policy.evict import Candidate, victims
+from edged.policy.evict import Candidate, victims, why_leaving
 from edged.policy.reload_time import reload_s, wanted_bytes
 from edged.policy.room import Scene, Wish, decide, why_refused, why_waiting
 from edged.policy.types import LoadPlan
@@ -95,15 +95,19 @@ class Admission:
             self._changed.notify_all()
 
     def look(self) -> Account:
-        """Who has what, and what there is for them now, or in a moment where a runner ends."""
+        """Who has what, and what there is for them beside `reserve_bytes`.
+
+        That is less strict than what loads are admitted by: a model that turns out to take some MiB more
+        than had been planned does not make memory short.
+        """
         with self._changed:
             self._look()
-            return self._account_in_a_moment
+            return msgspec.structs.replace(self._account, budget_bytes=self._gauge.there_bytes)
 
     @property
     def reserve_bytes(self) -> int:
-        """What is to be left to everything else."""
-        return int(self._gauge.memory.reserve)
+        """What is to be left to everything else, whatever happens."""
+        return int(self._gauge.memory.reserve) // 2
 
     def relieve(self, lacking_bytes: int, given_back: Mapping[str, int]) -> tuple[str, ...]:
         """Make models leave that hold so many bytes together, or all that may; returns them.
@@ -197,13 +201,13 @@ class Admission:
         decision = decide(wish, scene)
         if decision.verdict == "refused":
             raise NoRoom(why_refused(wish, scene, self._gauge.memory), scene.most_bytes if is_urgent else 0)
-        for model in decision.leave:
-            self._make_leave(model, "evicted", load.model)
-            load.made_leave.append(model)
-            log.info(
-                "%s: makes room for %s", *(model, load.model),
-                extra={"EVENT": "model_evicted", "MODEL": model},
-            )  # fmt: skip
+        for each in scene.candidates:
+            if each.model in decision.leave:
+                self._make_leave(each.model, "evicted", load.model)
+                load.made_leave.append(each.model)
+                why = why_leaving(each)
+                fields = {"EVENT": "model_evicted", "MODEL": each.model}
+                log.info("%s: makes room for %s: %s", *(each.model, load.model, why), extra=fields)
         scene = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
         load.residence.wait_for_room(why_waiting(wish, scene))
         return False
@@ -247,13 +251,17 @@ class Admission:
 
     def _look(self, *, as_planned: bool = False) -> None:
         """See what models may take now."""
-        pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
+        spare_pid = self.spare_pid()
+        pids = [inside.residence.pid for inside in self._inside.values()] + [spare_pid]
         budget_bytes = self._gauge.read(
             [pid for pid in pids if pid is not None],
             ending=not all(inside.residence.is_wanted for inside in self._inside.values()),
             as_planned=as_planned,
         )
-        self._account = msgspec.structs.replace(self._account, budget_bytes=budget_bytes)
+        spare_bytes = 0 if spare_pid is None else self._gauge.held([spare_pid])
+        self._account = msgspec.structs.replace(
+            self._account, budget_bytes=budget_bytes, spare_bytes=spare_bytes
+        )
 
 
 def _candidate(inside: _Load, frees_bytes: int, cache_bytes: int, now_s: float) -> Candidate:

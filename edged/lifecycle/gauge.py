@@ -13,6 +13,7 @@ from edged.policy.account import budget_now
 # What a runner held that ends is neither its own any more nor free yet, for as long as the kernel needs.
 _SETTLES_S = 1.0
 _REMEMBERED_S = 3.0
+_INEXACT_SHARE = 0.05
 
 
 class MemoryGauge:
@@ -30,10 +31,11 @@ class MemoryGauge:
         self.planned_bytes = 0  # the budget that the plans were made for
         self.cache_bytes = 0  # memory that models may not take, and in which their files stay cached
         self._facts = facts
-        self._held = held
+        self.held = held
         self._clock = clock
         self.settled_bytes = 0  # the budget again, but while runners end the most that was measured lately
-        self._seen: deque[tuple[float, int]] = deque()  # when how much
+        self.there_bytes = 0  # likewise, but beyond it models hold too much, whatever was planned
+        self._seen: deque[tuple[float, int, int]] = deque()  # when how much
         self._settled_at_s = 0.0
 
     def ended(self) -> None:
@@ -51,23 +53,31 @@ class MemoryGauge:
         The plans share out all that there was, and half of the reserve is for what changes after that: else
         a few MiB more for another program would unload a model that had been planned.
         """
-        held_bytes = self._held(pids)
+        held_bytes = self.held(pids)
         facts = self._facts()  # after it: what a runner takes in between must not count as available, too
         half = msgspec.structs.replace(self.memory, reserve=Bytes(self.memory.reserve // 2))
         now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self.memory, half))
         least_bytes = self.planned_bytes if as_planned else min(self.planned_bytes, most_bytes)
         budget_bytes = max(now_bytes, least_bytes)
-        self.settled_bytes = self._settled(budget_bytes, ending=ending)
         unlimited = msgspec.structs.replace(self.memory, budget="auto")
         self.cache_bytes = max(0, budget_now(facts, unlimited, held_bytes) - budget_bytes)
+        self._remember(budget_bytes, budget_now(facts, _lenient(half), held_bytes), ending=ending)
         return budget_bytes
 
-    def _settled(self, n_bytes: int, *, ending: bool) -> int:
-        """What was measured, or while a runner ends the most that was measured lately."""
+    def _remember(self, budget_bytes: int, there_bytes: int, *, ending: bool) -> None:
+        """Keep what was measured, or while a runner ends the most that was measured lately."""
         now_s = self._clock()
-        self._seen.append((now_s, n_bytes))
+        if not (ending or self.settles):
+            self._seen.clear()
+        self._seen.append((now_s, budget_bytes, there_bytes))
         while now_s - self._seen[0][0] > _REMEMBERED_S:
             self._seen.popleft()
-        if ending or self.settles:
-            return max(seen_bytes for _, seen_bytes in self._seen)
-        return n_bytes
+        self.settled_bytes = max(seen[1] for seen in self._seen)
+        self.there_bytes = max(seen[2] for seen in self._seen)
+
+
+def _lenient(memory: Memory) -> Memory:
+    """With a budget that models may exceed by what predictions are inexact."""
+    if memory.budget == "auto":
+        return memory
+    return msgspec.structs.replace(memory, budget=Bytes((1 + _INEXACT_SHARE) * memory.budget))

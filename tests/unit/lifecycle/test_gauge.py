@@ -46,7 +46,6 @@ def test_what_a_runner_gives_back_will_be_there_in_a_moment() -> None:
     machine.available, machine.held = 40, 60
     assert (machine.read(), machine.settled) == (100, 100)
     machine.held = 0  # its pages are not free yet
-    assert (machine.read(), machine.settled) == (40, 40)
     assert (machine.read(ending=True), machine.settled) == (40, 100)
     machine.gauge.ended()
     machine.now_s = 0.5
@@ -76,6 +75,12 @@ def test_half_of_the_reserve_is_for_what_changes_after_planning() -> None:
         assert machine.read() == budget
     machine.available = 85
     assert machine.read(as_planned=True) == 80
+
+
+def test_models_may_exceed_the_budget_by_half_of_the_reserve_or_a_twentieth() -> None:
+    automatic, configured = Machine(reserve=20), Machine(reserve=20, budget=40)
+    assert (automatic.read(), automatic.gauge.there_bytes) == (80, 90 * MIB)
+    assert (configured.read(), configured.gauge.there_bytes) == (40, 42 * MIB)
 
 
 def test_memory_beyond_the_budget_keeps_files_cached() -> None:

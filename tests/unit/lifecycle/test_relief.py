@@ -48,9 +48,9 @@ def _wait_until_unloaded(pool: Pool, model: str) -> None:
 
 def test_short_is_what_models_hold_beyond_what_they_may(pool: Pool) -> None:
     household = Relief(pool)
-    assert household.short_bytes() == -10 * MIB
-    _leave_only(pool, 50 * MIB)
-    assert household.short_bytes() == 40 * MIB
+    assert household.short_bytes() == -15 * MIB  # a twentieth more than the budget is no reason to give way
+    _leave_only(pool, 40 * MIB)
+    assert household.short_bytes() == 48 * MIB
 
 
 def test_idle_models_cool_and_then_shrink_but_not_the_pinned_one(pool: Pool) -> None:

@@ -21,11 +21,12 @@ MIB = 1 << 20
 RESERVE_BYTES = 128 * MIB
 
 
-def _reading(short_bytes: int = -RESERVE_BYTES, stalled_share: float = 0.0) -> Reading:
+def _reading(short_bytes: int, stalled_share: float = 0.0) -> Reading:
     return Reading(stalled_share=stalled_share, short_bytes=short_bytes, reserve_bytes=RESERVE_BYTES)
 
 
-CALM = _reading()
+CALM = _reading(-RESERVE_BYTES // 2)
+PLENTY = _reading(-RESERVE_BYTES)
 SHORT = _reading(10 * MIB)
 DESPERATE = _reading(RESERVE_BYTES)
 STALLS = _reading(-100 * MIB, stalled_share=STALLED_SHARE)
@@ -80,6 +81,11 @@ def test_one_step_is_taken_back_after_each_calm_while() -> None:
     assert _run(strain, CALM, 10.0, 5 * CALM_S + 1).step == "calm"
 
 
+def test_with_plenty_of_room_steps_are_taken_back_sooner() -> None:
+    strain = _run(Strain(), SHORT, 0.0, 10.0)
+    assert _run(strain, PLENTY, 10.0, 5 * CALM_S / 2).step == "calm"
+
+
 def test_without_room_to_spare_nothing_is_taken_back() -> None:
     strain = _run(Strain(), SHORT, 0.0, 3.0)
     assert _run(strain, NEITHER, 3.0, 100.0).step == strain.step
@@ -116,7 +122,7 @@ def test_a_long_calm_makes_up_for_relapses() -> None:
     assert _run(strain, CALM, 0.0, LONGEST_CALM_S + 2).wait_s == CALM_S
 
 
-@given(st.lists(st.sampled_from([CALM, SHORT, DESPERATE, STALLS, NEITHER]), max_size=300))
+@given(st.lists(st.sampled_from([CALM, PLENTY, SHORT, DESPERATE, STALLS, NEITHER]), max_size=300))
 def test_however_it_comes_steps_are_taken_back_one_by_one_and_rarely(readings: list[Reading]) -> None:
     strain, falls = Strain(), []
     for second, reading in enumerate(readings):
@@ -128,4 +134,4 @@ def test_however_it_comes_steps_are_taken_back_one_by_one_and_rarely(readings: l
             assert strain.level == before.level - 1
             assert reading.is_calm
             falls.append(second)
-    assert all(later - earlier >= CALM_S for earlier, later in itertools.pairwise(falls))
+    assert all(later - earlier >= CALM_S / 4 for earlier, later in itertools.pairwise(falls))
