@@ -55,6 +55,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     file_hot_bytes: int
     file_cold_bytes: int
     in_flight_bytes: int
+    spare_bytes: int
 
     @property
     def text(self) -> str:
@@ -67,6 +68,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             f"models may take {most} and need {format_bytes(taken_bytes)}:"
             f" {format_bytes(self.anonymous_bytes)} anonymous, {format_bytes(self.file_hot_bytes)} of files"
             + loading
+            + (f", {format_bytes(self.spare_bytes)} in a spare runner" if self.spare_bytes else "")
         )
 
 

@@ -69,6 +69,16 @@ def residency(file: int, deadline: float) -> Residency | None:
     return Residency(cached_share=cached_pages / total_pages, uncached=tuple(ends))
 
 
+def cached_bytes(path: str, deadline: float) -> int | None:
+    """How much of a file is in the page cache; None as for `residency`, and without the file."""
+    try:
+        with open(path, "rb") as file:
+            found = residency(file.fileno(), deadline)
+            return None if found is None else round(found.cached_share * os.fstat(file.fileno()).st_size)
+    except OSError:
+        return None
+
+
 def uncached_runs(pages: bytes, page_bytes: int) -> Iterator[Run]:
     """The longer runs of zeros in a vector with one byte a page: 1 for cached, 0 for not."""
     shortest = max(1, _SHORTEST_RUN_BYTES // page_bytes)

@@ -14,16 +14,17 @@ from collections.abc import Callable, Collection, Mapping
 
 import msgspec
 
-from edged.config.schema import Bytes, Memory
+from edged.config.schema import Memory
 from edged.errors import NoRoom
 from edged.hw.memory import held_bytes, memory_facts
 from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.feed import Eviction, Notice
+from edged.lifecycle.gauge import MemoryGauge
 from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause, UnloadCause
-from edged.policy.account import Account, budget_now, claim_of, measured_claim
+from edged.policy.account import Account, claim_of, measured_claim
 from edged.policy.demand import SOON_S, use_probability
-from edged.policy.evict import Candidate, victims
+from edged.policy.evict import Candidate, victims, why_leaving
 from edged.policy.reload_time import reload_s, wanted_bytes
 from edged.policy.room import Scene, Wish, decide, why_refused, why_waiting
 from edged.policy.types import LoadPlan
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 _JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")
 _LOOK_EVERY_S = 1.0  # at what other processes take
+_LOOK_SOON_S = 0.03  # at what a runner that has ended gives back
 
 
 class _Load:
@@ -60,14 +62,10 @@ class Admission:
 
         `publish` is called under the lock, and must not wait.
         """
-        self._facts = facts
-        self._held = held
+        self._gauge = MemoryGauge(memory, facts, held)
         self._publish = publish
         self._changed = threading.Condition()
-        self._memory = memory
-        self._planned_bytes = 0  # the budget that the plans were made for
         self._account = Account(budget_bytes=0)
-        self._cache_bytes = 0  # memory that models may not take, and in which their files stay cached
         self._inside: dict[str, _Load] = {}
         self._leaving: set[str] = set()
         self._waiting: list[_Load] = []  # in the order in which they came
@@ -77,8 +75,7 @@ class Admission:
     def plan_for(self, memory: Memory, planned_bytes: int) -> None:
         """Go on by other settings, and plans that share `planned_bytes`."""
         with self._changed:
-            self._memory = memory
-            self._planned_bytes = planned_bytes
+            self._gauge.memory, self._gauge.planned_bytes = memory, planned_bytes
             self._changed.notify_all()
 
     @property
@@ -89,7 +86,7 @@ class Admission:
     def room_bytes(self) -> int:
         """What models leave of the memory now, those that wait for room included."""
         with self._changed:
-            self._look(as_planned=False)
+            self._look()
             return self._account.room_bytes - sum(load.claim.need_bytes for load in self._waiting)
 
     def look_again(self) -> None:
@@ -98,15 +95,15 @@ class Admission:
             self._changed.notify_all()
 
     def look(self) -> Account:
-        """Who has what, and what there is for them at this moment."""
+        """Who has what, and what there is for them now, or in a moment where a runner ends."""
         with self._changed:
-            self._look(as_planned=False)
-            return self._account
+            self._look()
+            return self._account_in_a_moment
 
     @property
     def reserve_bytes(self) -> int:
         """What is to be left to everything else."""
-        return int(self._memory.reserve)
+        return int(self._gauge.memory.reserve)
 
     def relieve(self, lacking_bytes: int, given_back: Mapping[str, int]) -> tuple[str, ...]:
         """Make models leave that hold so many bytes together, or all that may; returns them.
@@ -152,7 +149,7 @@ class Admission:
                 while residence.is_wanted:
                     if self._admit(load):
                         return True
-                    self._changed.wait(_LOOK_EVERY_S)
+                    self._changed.wait(_LOOK_SOON_S if self._gauge.settles else _LOOK_EVERY_S)
                 return False
             finally:
                 self._waiting.remove(load)
@@ -167,6 +164,7 @@ class Admission:
             if load is None:
                 return
             self._account = self._account.settle(plan.model, claim)
+            self._look()
             self._changed.notify_all()
         load.residence.rest()
 
@@ -176,33 +174,36 @@ class Admission:
             self._account = self._account.without(residence.model)
             del self._inside[residence.model]
             self._leaving.discard(residence.model)
+            self._gauge.ended()
             self._changed.notify_all()
 
     # ---- under the lock ----
 
     def _admit(self, load: _Load) -> bool:
         """Admit a load, or see to it that others leave for it. Raises NoRoom."""
-        self._look(load.as_planned)
+        self._look(as_planned=load.as_planned)
         if self._closed_because is not None and not load.residence.is_pinned:
             raise NoRoom(self._closed_because)
         # a pinned model that has crashed comes back, whoever has come in meanwhile
         is_urgent = load.residence.is_urgent or load.residence.is_pinned
         wish = Wish(model=load.model, claim=load.claim, is_urgent=is_urgent)
         scene = self._scene(load, wish)
-        decision = decide(wish, scene)
-        if decision.verdict == "admitted":
+        if decide(wish, scene).verdict == "admitted":
             self._account = self._account.begin(load.model, load.claim)
             self._inside[load.model] = load
             return True
+        # admitted by what is there, but refused and made room for by what will be there in a moment
+        scene = msgspec.structs.replace(scene, account=self._account_in_a_moment)
+        decision = decide(wish, scene)
         if decision.verdict == "refused":
-            raise NoRoom(why_refused(wish, scene, self._memory), scene.most_bytes if is_urgent else 0)
-        for model in decision.leave:
-            self._make_leave(model, "evicted", load.model)
-            load.made_leave.append(model)
-            log.info(
-                "%s: makes room for %s", *(model, load.model),
-                extra={"EVENT": "model_evicted", "MODEL": model},
-            )  # fmt: skip
+            raise NoRoom(why_refused(wish, scene, self._gauge.memory), scene.most_bytes if is_urgent else 0)
+        for each in scene.candidates:
+            if each.model in decision.leave:
+                self._make_leave(each.model, "evicted", load.model)
+                load.made_leave.append(each.model)
+                why = why_leaving(each)
+                fields = {"EVENT": "model_evicted", "MODEL": each.model}
+                log.info("%s: makes room for %s: %s", *(each.model, load.model, why), extra=fields)
         scene = msgspec.structs.replace(scene, leaving=frozenset(self._leaving))
         load.residence.wait_for_room(why_waiting(wish, scene))
         return False
@@ -218,11 +219,15 @@ class Admission:
             ahead_bytes=sum(other.claim.need_bytes for other in before),
         )
 
+    @property
+    def _account_in_a_moment(self) -> Account:
+        return msgspec.structs.replace(self._account, budget_bytes=self._gauge.settled_bytes)
+
     def _candidates(self) -> list[Candidate]:
         """The loaded models that may be made to leave."""
         now_s = time.time()
         return [
-            _candidate(self._inside[model], claim.need_bytes, self._cache_bytes, now_s)
+            _candidate(self._inside[model], claim.need_bytes, self._gauge.cache_bytes, now_s)
             for model, claim in self._account.loaded.items()
             if model not in self._leaving and not self._inside[model].residence.is_pinned
         ]
@@ -240,22 +245,19 @@ class Admission:
                 self._leaving.discard(model)
                 self._inside[model].residence.stay()
 
-    def _look(self, as_planned: bool) -> None:
-        """What models may take now.
-
-        The plans share out all that there was, and half of the reserve is for what changes after that: else
-        a few MiB more for another program would unload a model that had been planned.
-        """
-        pids = [inside.residence.pid for inside in self._inside.values()] + [self.spare_pid()]
-        held_bytes = self._held([pid for pid in pids if pid is not None])
-        facts = self._facts()  # after it: what a runner takes in between must not count as available, too
-        half = msgspec.structs.replace(self._memory, reserve=Bytes(self._memory.reserve // 2))
-        now_bytes, most_bytes = (budget_now(facts, memory, held_bytes) for memory in (self._memory, half))
-        planned_bytes = self._planned_bytes if as_planned else min(self._planned_bytes, most_bytes)
-        budget_bytes = max(now_bytes, planned_bytes)
-        unlimited = msgspec.structs.replace(self._memory, budget="auto")
-        self._cache_bytes = max(0, budget_now(facts, unlimited, held_bytes) - budget_bytes)
-        self._account = msgspec.structs.replace(self._account, budget_bytes=budget_bytes)
+    def _look(self, *, as_planned: bool = False) -> None:
+        """See what models may take now."""
+        spare_pid = self.spare_pid()
+        pids = [inside.residence.pid for inside in self._inside.values()] + [spare_pid]
+        budget_bytes = self._gauge.read(
+            [pid for pid in pids if pid is not None],
+            ending=not all(inside.residence.is_wanted for inside in self._inside.values()),
+            as_planned=as_planned,
+        )
+        spare_bytes = 0 if spare_pid is None else self._gauge.held([spare_pid])
+        self._account = msgspec.structs.replace(
+            self._account, budget_bytes=budget_bytes, spare_bytes=spare_bytes
+        )
 
 
 def _candidate(inside: _Load, frees_bytes: int, cache_bytes: int, now_s: float) -> Candidate:

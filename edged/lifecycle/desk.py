@@ -57,7 +57,12 @@ class Desk:
             return self._submit(request)
 
         def ask_again(wait_s: float) -> Pending | None:
-            return submit() if self._next_answers(wait_s) else None
+            if not self._next_answers(wait_s):
+                return None
+            try:
+                return submit()
+            except Replaced:  # it has gone again
+                return None
 
         try:
             pending = submit()

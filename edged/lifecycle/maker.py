@@ -1,10 +1,12 @@
 """Makes the handles of models, with all that they share."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
 from edged.config.schema import Config
+from edged.hw.residency import cached_bytes
 from edged.lifecycle.admission import Admission
 from edged.lifecycle.feed import Feed
 from edged.lifecycle.handle import RunnerHandle
@@ -16,6 +18,8 @@ from edged.lifecycle.served import places
 from edged.lifecycle.standby import Standby
 from edged.lifecycle.supervision import Observer, Supervision, supervision_of
 from edged.policy.types import LoadPlan
+
+_LOOK_S = 0.5  # at the page cache
 
 
 @dataclass(kw_only=True)
@@ -52,6 +56,7 @@ class Maker:
             publish=self.feed.publish,
             smaller=partial(next_smaller, planned),
             fitting=partial(next_fitting, planned),
+            cached=lambda path: cached_bytes(path, time.monotonic() + _LOOK_S),
         )
         handle = RunnerHandle(plan, self.supervision(config, plan.model), self.observer, means)
         handle.residence.when_at_rest = self.idle.look

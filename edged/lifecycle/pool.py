@@ -196,9 +196,10 @@ class Pool:
             served.handles[model].unload("asked")
 
     def freed_memory(self) -> MemoryFacts:
-        """The memory that there would be if no model were loaded."""
-        pids = [status.pid for status in self.statuses() if status.pid is not None]
-        held = held_bytes(pids)  # before the facts: what is taken in between must not count as available, too
+        """The memory that there would be if edged had no runners."""
+        pids = [status.pid for status in self.statuses()] + [self.standby.pid]
+        # before the facts: what is taken in between must not count as available, too
+        held = held_bytes(pid for pid in pids if pid is not None)
         return without(memory_facts(), held)
 
     def warmup(self, model: str, wait_s: float) -> float:

@@ -36,7 +36,7 @@ class Relief:
 
     def stalls_by_design(self) -> bool:
         """Whether a model is in use whose file does not fit: it waits for its pages, whatever others do."""
-        return any(handle.plan.paged and not _is_idle(handle) for handle in self._pool.handles.values())
+        return any(handle.plan.paged and _is_in_use(handle) for handle in self._pool.handles.values())
 
     def read_ahead(self, *, allowed: bool) -> None:
         """Let runners read ahead of use, or not; and one be started ahead of its use, or not."""
@@ -93,6 +93,10 @@ class Relief:
 def _is_idle(handle: RunnerHandle) -> bool:
     """Whether a loaded model has had nothing to do for a while."""
     return handle.status().state == "ready" and handle.residence.idle_s >= _IDLE_S
+
+
+def _is_in_use(handle: RunnerHandle) -> bool:
+    return handle.status().state in ("loading", "ready") and not _is_idle(handle)
 
 
 def _given_back_bytes(handle: RunnerHandle, claim: Claim) -> int:

@@ -127,6 +127,7 @@ class Residence:
         with self._board.changed:
             if self._board.is_ready:
                 self.forget_leaving()
+        self.rest()
 
     def forget_leaving(self) -> None:
         """Nobody is to leave any more. Under the condition."""

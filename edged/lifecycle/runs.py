@@ -15,10 +15,13 @@ from edged.lifecycle.residence import Residence
 from edged.lifecycle.status import Cause
 from edged.lifecycle.supervision import Supervision, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
+from edged.policy.reload_time import expected
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
+
+_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what is cached is in the plan
 
 
 class Means(msgspec.Struct, frozen=True):
@@ -27,7 +30,8 @@ class Means(msgspec.Struct, frozen=True):
     `check_file` raises ModelFileError for a file that must not be loaded. `take_spare` gives a runner that
     has been started already, if there is one. `wait` returns when it may be seen whether there is room.
     `smaller` gives the next smaller plan for a model whose runner the kernel has ended for its memory, and
-    `fitting` one that needs no more than so many bytes; None where there is none. `publish` is called under
+    `fitting` one that needs no more than so many bytes; None where there is none. `cached` says how much of a
+    file is in the page cache (None: unknown). `publish` is called under
     a lock, and must not wait.
     """
 
@@ -36,6 +40,7 @@ class Means(msgspec.Struct, frozen=True):
     take_spare: Callable[[], RunnerProcess | None] = lambda: None
     wait: Callable[[], None] = lambda: None
     smaller: Callable[[LoadPlan], LoadPlan | None] = lambda _plan: None
+    cached: Callable[[str], int | None] = lambda _path: None
     fitting: Callable[[LoadPlan, int], LoadPlan | None] = lambda _plan, _room_bytes: None
     publish: Callable[[Notice], None] = lambda _notice: None
 
@@ -142,6 +147,8 @@ class Runs:
             process.send(
                 start_frame(plan, supervision, reads_ahead=self._reads_ahead)
             )  # before what `RunnerHandle.supervise` sends
+        if cause not in _JUST_PLANNED:
+            self._expect(plan)
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})
         self._vigil = vigil = Vigil(
@@ -149,6 +156,12 @@ class Runs:
         )
         for event in process.events(vigil.patience_s):
             self._events.apply(event, cause)
+
+    def _expect(self, plan: LoadPlan) -> None:
+        """Show what the load takes as the page cache is now."""
+        found = expected(plan, self._means.cached(plan.path))
+        with self._board.changed:
+            self._board.set(predicted_ready_s=found.ready_s, predicted_first_answer_s=found.first_answer_s)
 
     def _reap(self, process: RunnerProcess | None, reason: str | None) -> str:
         """End the process and its requests; returns why, by exit code where there is no `reason` already."""

@@ -37,6 +37,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     budget_bytes: int
     loaded: Mapping[str, Claim] = {}
     in_flight: Mapping[str, Claim] = {}  # loads that have begun and are not ready
+    spare_bytes: int = 0  # of a runner without a model; in the room, since it gives way to all
 
     @property
     def taken_bytes(self) -> int:
@@ -76,6 +77,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
             "file_hot": sum(claim.hot_bytes for claim in claims),
             "file_cold": sum(claim.cold_bytes for claim in claims),
             "in_flight": sum(claim.need_bytes for claim in self.in_flight.values()),
+            "spare": self.spare_bytes,
         }
 
 

@@ -17,6 +17,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from edged.config.units import format_bytes, format_seconds
+
 # What waiting for the end of a busy model's requests costs whoever is waiting for room: a typical answer.
 BUSY_S = 10.0
 # Of the pages that a victim leaves behind, about so many are still there when it comes back.
@@ -69,6 +71,17 @@ def victims(candidates: Sequence[Candidate], lacking_bytes: int) -> tuple[str, .
         if freed_bytes >= lacking_bytes:
             return tuple(each.model for each in _needed(chosen, freed_bytes - lacking_bytes))
     return None
+
+
+def why_leaving(candidate: Candidate) -> str:
+    """For people: what it gives, and what that is expected to cost."""
+    frees, back = format_bytes(candidate.frees_bytes), format_seconds(candidate.reload_s)
+    if candidate.busy:
+        return f"it frees {frees} when its requests are answered, and takes up to {back} to come back"
+    return (
+        f"it frees {frees}, takes up to {back} to come back, and is wanted within a minute with a"
+        f" probability of {candidate.use_probability:.0%}"
+    )
 
 
 def _rank(candidate: Candidate) -> tuple[float, int, str]:

@@ -276,6 +276,7 @@ def _draft(cpu: CpuFacts, prospect: Prospect, way: Way, why: tuple[str, ...]) ->
             ready_s=way.timing.ready_s,
             first_answer_s=way.timing.first_answer_s,
             started_s=way.timing.started_s,
+            batch_s=way.timing.batch_s,
             read_bytes_per_s=prospect.reading.bytes_per_s,
         ),
         reasons=(*why, *thread_reasons(n_threads, fixed != "auto", cpu)),

@@ -1,11 +1,11 @@
 """How far edged gives way when memory is short: one step at a time, each harder for those who use it.
 
 Two signs count. The models hold more than they may at this moment (`short_bytes`, from the account of all
-memory): then every step may follow. Tasks stall for memory though the account says that all fits: then only
-the gentle ones, since nothing proves that the models are the cause.
+memory): then every step may follow. Tasks stall for memory though the account says that all just fits: then
+only the gentle ones, since nothing proves that the models are the cause.
 
-No flapping: a step is taken back only when it has been calm for a while, with room
-to spare, and where pressure returns soon after that, the next one waits twice as long.
+No flapping: a step is taken back only when it has been calm for a while, with room to spare, and where
+pressure returns soon after that, the next one waits twice as long. With plenty of room it goes quicker.
 """
 
 from typing import Literal
@@ -22,6 +22,7 @@ SETTLE_S = 1.0  # until what a step has freed shows
 CALM_S = 5.0
 LONGEST_CALM_S = 300.0
 RELAPSE_S = 60.0
+_HURRY = 4.0  # with plenty of room nobody need be kept waiting
 _HARDEST_FOR_STALLS = STEPS.index("shrink")
 _AT_ONCE = STEPS.index("unload")
 _ROOM_SHARE = 0.25  # of the reserve, that must be free beside it
@@ -45,9 +46,20 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
         return self.is_short and self.short_bytes >= self.reserve_bytes
 
     @property
+    def has_plenty(self) -> bool:
+        """Whether beside the reserve there is as much again: then who stalls does so within other limits."""
+        return -self.short_bytes >= self.reserve_bytes
+
+    @property
+    def stalls(self) -> bool:
+        """Whether tasks stall, maybe for what models hold."""
+        return self.stalled_share >= STALLED_SHARE and not self.has_plenty
+
+    @property
     def is_calm(self) -> bool:
         """Whether there is so much room that a step may be taken back."""
-        return self.stalled_share < CALM_SHARE and -self.short_bytes >= self.reserve_bytes * _ROOM_SHARE
+        roomy = -self.short_bytes >= self.reserve_bytes * _ROOM_SHARE
+        return self.has_plenty or (roomy and self.stalled_share < CALM_SHARE)
 
 
 class Strain(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,15 +85,14 @@ def after(strain: Strain, reading: Reading, now_s: float) -> Strain:
     """The next state."""
     if reading.is_desperate and strain.level < _AT_ONCE:
         return _risen(strain, _AT_ONCE, now_s)
-    stalls = reading.stalled_share >= STALLED_SHARE
-    if reading.is_short or stalls:
+    if reading.is_short or reading.stalls:
         hardest = len(STEPS) - 1 if reading.is_short else _HARDEST_FOR_STALLS
         if strain.level < hardest and now_s - strain.changed_s >= SETTLE_S:
             return _risen(strain, strain.level + 1, now_s)
         return msgspec.structs.replace(strain, calm_since_s=None)
     if not reading.is_calm:
         return msgspec.structs.replace(strain, calm_since_s=None)
-    return _calm(strain, now_s)
+    return _calm(strain, now_s, _HURRY if reading.has_plenty else 1.0)
 
 
 def _risen(strain: Strain, level: int, now_s: float) -> Strain:
@@ -96,14 +107,14 @@ def _risen(strain: Strain, level: int, now_s: float) -> Strain:
     )
 
 
-def _calm(strain: Strain, now_s: float) -> Strain:
+def _calm(strain: Strain, now_s: float, hurry: float) -> Strain:
     """Calm goes on: one step back after each wait, and what relapses have taught is forgotten in the end."""
     since_s = now_s if strain.calm_since_s is None else strain.calm_since_s
     calm_s = now_s - since_s
     if strain.level == 0:
         wait_s = CALM_S if calm_s >= LONGEST_CALM_S else strain.wait_s
         return msgspec.structs.replace(strain, calm_since_s=since_s, wait_s=wait_s)
-    if calm_s < strain.wait_s:
+    if calm_s < strain.wait_s / hurry:
         return msgspec.structs.replace(strain, calm_since_s=since_s)
     return msgspec.structs.replace(
         strain, level=strain.level - 1, changed_s=now_s, fell_s=now_s, calm_since_s=now_s

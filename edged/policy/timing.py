@@ -93,6 +93,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: float | None
     first_answer_s: float | None
     started_s: float = 0.0  # with nothing to read
+    batch_s: float = 0.0
 
 
 def reading_of(
@@ -151,7 +152,7 @@ def timing_of(
         ready_s, first_answer_s = complete_s, _sum(complete_s, batch_s)
     else:
         ready_s, first_answer_s = started_s, _sum(complete_s, batch_s)
-    return Timing(ready_s=ready_s, first_answer_s=first_answer_s, started_s=started_s)
+    return Timing(ready_s=ready_s, first_answer_s=first_answer_s, started_s=started_s, batch_s=batch_s)
 
 
 def in_turn(readings: Sequence[Reading]) -> list[Reading]:

@@ -85,6 +85,7 @@ class Prediction(msgspec.Struct, frozen=True, kw_only=True):
     ready_s: float | None  # None where the storage rate is unknown
     first_answer_s: float | None
     started_s: float = 0.0  # the part of both that is no reading: interpreter, vocabulary, context
+    batch_s: float = 0.0  # and that of a first short batch
     read_bytes_per_s: float | None = None  # what the file's storage is believed to give
 
 

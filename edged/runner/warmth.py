@@ -103,14 +103,17 @@ class Warmth:
         def busy() -> None:
             self._send(protocol.Cooled(done=False))
 
-        self._serving.engine.rest(rest, self._wake, busy)
+        if self._start.mlock_bytes and not self._serving.prefetch.done:  # what is pinned is read first
+            busy()
+        else:
+            self._serving.engine.rest(rest, self._wake, busy)
 
     def _stop_reading(self) -> None:
-        """What is given back must not come again at once; what is pinned is read first."""
+        """What is given back must not come again at once."""
         self._held_back = True
-        if not self._start.mlock_bytes:
+        if not self._serving.prefetch.done:
             self._serving.prefetch.stop()
-        self._serving.prefetch.wait()
+            self._serving.prefetch.wait()
 
     def warm(self, request: int) -> None:
         """Read the whole file again and run a batch; requests and cancels do not wait for that."""

@@ -46,7 +46,8 @@ class MemoryCollector:
 
         memory = GaugeMetricFamily(
             "edged_model_memory_bytes",
-            "Memory of all models: anonymous, file_hot, file_cold (may go), in_flight (of loads under way).",
+            "Memory of all models: anonymous, file_hot, file_cold (may go), in_flight (of loads under way),"
+            " and spare (of a runner that waits for the next load).",
             labels=["kind"],
         )
         for kind, n_bytes in self._by_kind().items():

@@ -6,6 +6,8 @@ what it frees and what bringing it back takes. All else is edged as it is.
 
 import sys
 from collections.abc import Sequence
+from functools import partial
+from unittest import mock
 
 from edged.cli.main import main
 from edged.lifecycle import admission
@@ -37,8 +39,10 @@ def _last_use_s(demand: Demand, _now_s: float, _horizon_s: float) -> float:
 
 
 if __name__ == "__main__":
-    n_most = int(sys.argv.pop(1))
-    room.victims = least_recent  # type: ignore[assignment, attr-defined]  # its parameter has another name
-    admission.use_probability = _last_use_s  # type: ignore[assignment, attr-defined]
-    admission.decide = lambda wish, scene: decide(n_most, wish, scene)  # type: ignore[attr-defined]
-    main()
+    count = int(sys.argv.pop(1))
+    with (
+        mock.patch.object(room, "victims", least_recent),
+        mock.patch.object(admission, "use_probability", _last_use_s),
+        mock.patch.object(admission, "decide", partial(decide, count)),
+    ):
+        main()

@@ -139,7 +139,7 @@ def _faults(models: Path) -> Iterator[Callable[[], Row]]:
         yield lambda: _disk_fails(models)
     if why_not(Limits(ram_bytes=_RAM_BYTES)) is None:
         yield lambda: _neighbour(models, 0.6, within_s=4.0)
-        yield lambda: _neighbour(models, 0.9, within_s=0.0)
+        yield lambda: _neighbour(models, 0.75, within_s=0.0)
 
 
 @click.command(help=__doc__)

@@ -14,6 +14,7 @@ from tests.bench.fleet import copied
 from tests.bench.models import BenchModel
 from tests.bench.peers import llama_router, llama_server
 from tests.bench.process import BenchFailed
+from tests.bench.quiet import wait_until_quiet
 from tests.bench.web import shown
 from tests.device import page_cache
 from tests.device.device import Device
@@ -23,6 +24,7 @@ Ask = Callable[[BenchModel], float]
 
 EDGED, PEER = "edged", "llama-server"
 _PROFILE = "sd40"
+_PATIENCE_S = 5.0
 _BUDGET = "800MiB"  # either of them and a spare runner, but not both
 
 Swaps = Mapping[tuple[str, str, str], Sequence[float]]
@@ -50,6 +52,7 @@ def measured(
                         model = files[contender][index]
                         _prepare(model.file, cache)
                         time.sleep(pause_s)
+                        wait_until_quiet(_PATIENCE_S)
                         elapsed_s = ask[contender](model)
                         if number >= 0:
                             taken[model.id, cache, contender].append(elapsed_s)

@@ -120,18 +120,6 @@ def test_a_zeroed_file_without_a_receipt_gives_an_error_and_no_numbers(
     assert daemon.chat("hello")[0] == 200
 
 
-def test_a_file_truncated_under_a_running_model_ends_only_its_runner(
-    start: Start, copied_models: Path
-) -> None:
-    daemon = start("models.minilm.strategy=lazy", "models.smollm2.strategy=lazy", folder=copied_models)
-    daemon.wait_ready()
-    os.truncate(copied_models / "smollm2.gguf", 5_000_000)
-    status, answer = daemon.chat("hello")
-    assert status >= 500, answer
-    assert daemon.embed("hello")[0] == 200
-    assert daemon.call("GET", "/livez")[0] == 200
-
-
 def test_a_missing_file_says_how_to_get_it_and_is_found_when_it_came(
     start: Start, copied_models: Path
 ) -> None:

@@ -8,9 +8,14 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
+from tests.bench.device_memory import kills
+from tests.device.device import Device, why_not
+from tests.device.limits import Limits
 from tests.e2e.daemon import PATIENCE_S, Daemon, settings
 
+SMALL = Limits(ram_bytes=512 << 20)
 BUDGET_BYTES = 370 << 20
 FILE = """\
 storage: {{model_dir: {models}, state_dir: {state}}}
@@ -111,3 +116,26 @@ def test_idle_models_are_unloaded_and_come_back(serve: Callable[..., Daemon]) ->
     assert daemon.model("minilm")["state"] == "ready"
     assert daemon.call("GET", "/readyz")[0] == 200
     assert daemon.stop() == 0
+
+
+def test_on_a_small_device_two_models_that_do_not_fit_together_take_turns(
+    models: Path, tmp_path: Path
+) -> None:
+    if reason := why_not(SMALL):
+        pytest.skip(reason)
+    file = tmp_path / "edged.yaml"
+    large = {"file": "smollm2.gguf", "preload": False, "n_ctx": 4096, "n_seq_max": 2, "type_k": "f16"}
+    places = {"model_dir": str(models), "state_dir": str(tmp_path / "state")}
+    served = {"minilm": {"file": "minilm.gguf"}, "smollm2": large}
+    file.write_text(yaml.safe_dump({"storage": places, "models": served}))
+    with Device(SMALL) as device, Daemon(file, device=device) as daemon:
+        daemon.wait_ready()
+        before = kills(device.folders)
+        for _ in range(3):
+            for model in ("minilm", "smollm2"):
+                status, answer = ask(daemon, model)
+                assert status == 200, answer
+        assert daemon.model("minilm")["unloaded_by"] == "evicted"
+        assert {daemon.model(name)["restarts"] for name in served} == {0}
+        assert kills(device.folders) == before
+        assert daemon.stop() == 0

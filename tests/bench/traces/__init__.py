@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+Kind = Literal["chat", "embed"]
+
 MORNING = Path(__file__).with_name("morning.csv")
 _LENGTH_S = 200.0
 # (first, last) second of each session, and the mean pause between its requests
@@ -24,6 +26,7 @@ _SESSIONS = {
 _JOBS = {"tags": 30.0, "old": 48.0}  # every so many seconds
 _TRIED_AT_S = {"archive": (62.0, 176.0), "chat-exact": (98.0, 158.0), "writer-exact": (116.0,)}
 _SEARCH_EVERY_S = 5.0
+_KINDS: dict[str, Kind] = {"chat": "chat", "embed": "embed"}
 
 
 class Asked(NamedTuple):
@@ -31,7 +34,7 @@ class Asked(NamedTuple):
 
     at_s: float
     model: str
-    kind: Literal["chat", "embed"]
+    kind: Kind
 
 
 def read(path: Path) -> list[Asked]:
@@ -42,10 +45,10 @@ def read(path: Path) -> list[Asked]:
     return sorted(found)
 
 
-def _kind(text: str) -> Literal["chat", "embed"]:
-    if text == "chat" or text == "embed":
-        return text
-    raise ValueError(f"kind {text!r} is neither chat nor embed")
+def _kind(text: str) -> Kind:
+    if (kind := _KINDS.get(text)) is None:
+        raise ValueError(f"kind {text!r} is neither chat nor embed")
+    return kind
 
 
 def text_of(trace: list[Asked]) -> str:
@@ -74,7 +77,7 @@ def morning() -> list[Asked]:
 def _poisson(
     source: random.Random,
     model: str,
-    kind: Literal["chat", "embed"],
+    kind: Kind,
     begin_s: float,
     end_s: float,
     mean_s: float,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edged.hw import residency as module
-from edged.hw.residency import Residency, Run, effective_capabilities, residency, uncached_runs
+from edged.hw.residency import Residency, Run, cached_bytes, effective_capabilities, residency, uncached_runs
 
 MIB = 1 << 20
 
@@ -117,3 +117,10 @@ def test_short_runs_are_left_out() -> None:
     pages = b"\0" * 15 + b"\1" + b"\0" * 16 + b"\1"
 
     assert list(uncached_runs(pages, 4096)) == [Run(16 * 4096, 16 * 4096)]
+
+
+def test_the_cached_bytes_of_a_file_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "model"
+    file.write_bytes(bytes(1 << 20))
+    assert cached_bytes(str(file), time.monotonic() + 10) == 1 << 20
+    assert cached_bytes(str(tmp_path / "missing"), time.monotonic() + 10) is None

@@ -91,6 +91,8 @@ class Prompt:
                 return
             if isinstance(frame, protocol.Start):
                 yield READY
+            if isinstance(frame, protocol.Cool):
+                yield protocol.Cooled(done=True, shrunk=frame.shrink, freed_bytes=MIB)
             if isinstance(frame, protocol.Embed):
                 if self._machine.crashes(self._model):
                     return
@@ -122,6 +124,13 @@ def sized_plan(model: str, n_bytes: int, *, at_start: bool = False) -> LoadPlan:
     return msgspec.structs.replace(plan, predicted=predicted)
 
 
+def planned_of(sizes: dict[str, int]) -> Planned:
+    """Plans for models by size, none of which is loaded at start."""
+    snapshot = HardwareSnapshot(memory=MemoryFacts(), cpu=CpuFacts(usable_cores=2))
+    plans = tuple(sized_plan(model, n_bytes) for model, n_bytes in sizes.items())
+    return Planned(snapshot=snapshot, plans=plans, problems={})
+
+
 def pool_of(
     sizes: dict[str, int],
     budget_bytes: int,
@@ -131,15 +140,12 @@ def pool_of(
     **settings: dict[str, Any],
 ) -> Pool:
     """A pool of models by size, none loaded; `settings` by model."""
-    plans = tuple(sized_plan(model, n_bytes) for model, n_bytes in sizes.items())
     config = Config(
         memory=Memory(budget=Bytes(budget_bytes)),
         loading=loading,
         models={model: Model(file="fake:", preload=False, **settings.get(model, {})) for model in sizes},
     )
-    snapshot = HardwareSnapshot(memory=MemoryFacts(), cpu=CpuFacts(usable_cores=2))
-    planned = Planned(snapshot=snapshot, plans=plans, problems={})
-    return Pool(config, lambda _ahead: planned, noted or Noted())
+    return Pool(config, lambda _ahead: planned_of(sizes), noted or Noted())
 
 
 def no_thread_is_left(before: Sequence[threading.Thread]) -> bool:

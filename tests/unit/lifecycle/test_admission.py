@@ -10,6 +10,7 @@ import pytest
 from edged.config.schema import Bytes, Loading, Memory, Seconds
 from edged.errors import Replaced, Unavailable
 from edged.hw.snapshot import MemoryFacts
+from edged.lifecycle import gauge
 from edged.lifecycle.admission import Admission
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.runs import Means
@@ -149,6 +150,22 @@ def test_a_model_serves_those_for_whom_it_was_loaded_before_it_leaves(
     box.close()
 
 
+def test_an_eviction_says_what_it_gives_and_costs(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    box = Box(monkeypatch, TWO, ROOM_FOR_ONE)
+    a = box.loaded("a")
+    with caplog.at_level("INFO"):
+        box.pool.load("b")
+        a.next_sent(protocol.Shutdown)
+    a.end()
+    box.ready()
+    box.pool.ensure_ready("b", PATIENCE_S)
+    said = "a: makes room for b: it frees 60 MiB, takes up to 1 s to come back, and is wanted within a minute"
+    assert said in caplog.text
+    box.close()
+
+
 def test_who_asked_but_went_away_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
     box = Box(monkeypatch, TWO, ROOM_FOR_ONE)
     a = box.loaded("a")
@@ -271,6 +288,7 @@ def test_under_pressure_models_leave_and_none_but_pinned_ones_come(monkeypatch: 
 def test_where_less_is_there_than_was_planned_for_a_smaller_plan_is_loaded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(gauge, "_SETTLES_S", 0.0)
     runners, noted = Runners(monkeypatch), Noted()
     available = [100 * MIB]
     admission = Admission(Memory(reserve=Bytes(0)), facts=lambda: MemoryFacts(available_bytes=available[0]))
@@ -314,3 +332,16 @@ def test_a_pinned_model_that_crashed_comes_back_whoever_has_come_in(monkeypatch:
     box.ready()
     assert eventually(lambda: box.pool.status("a").state == "ready")
     box.close()
+
+
+def test_a_spare_runners_memory_is_room_for_models_and_shown() -> None:
+    held = {7: 20 * MIB}
+
+    def left() -> MemoryFacts:  # of 100 MiB beyond the reserve
+        return MemoryFacts(available_bytes=228 * MIB - sum(held.values()))
+
+    admission = Admission(Memory(), facts=left, held=lambda pids: sum(held[pid] for pid in pids))
+    assert admission.room_bytes() == 80 * MIB
+    admission.spare_pid = lambda: 7
+    assert admission.room_bytes() == 100 * MIB
+    assert admission.look().by_kind()["spare"] == 20 * MIB

@@ -9,7 +9,7 @@ import pytest
 from edged.errors import EdgedError, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.pool import Pool
 from edged.runner import protocol
-from tests.unit.lifecycle.machine import MIB, Machine, no_thread_is_left, pool_of
+from tests.unit.lifecycle.machine import MIB, Machine, no_thread_is_left, planned_of, pool_of
 from tests.unit.lifecycle.scripted import PATIENCE_S
 
 SIZES = {"a": 30 * MIB, "b": 40 * MIB, "c": 50 * MIB, "d": 60 * MIB, "e": 90 * MIB, "tiny": 5 * MIB}
@@ -123,4 +123,44 @@ def test_whatever_happens_besides_memory_is_never_overcommitted_and_comes_back(
     pool.close()
     assert pool.admission.account.taken_bytes == 0
     assert machine.held_bytes == 0
+    assert no_thread_is_left(before)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_reloads_meanwhile_lose_nothing_and_overcommit_nothing(
+    monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    before = threading.enumerate()
+    machine = Machine(monkeypatch, seed)
+    budget_bytes = 100 * MIB
+    pool = pool_of(SIZES, budget_bytes)
+    planned = planned_of(SIZES)
+    over = threading.Event()
+    heard: list[str] = []
+
+    def client(number: int) -> None:
+        draw = random.Random(1000 * seed + number)
+        for _ in range(N_REQUESTS):
+            ask(pool, draw.choice(list(SIZES)))
+            heard.append("answer")
+
+    def reload() -> None:
+        draw = random.Random(seed)
+        while not over.wait(0.02):
+            kept = [model for model in SIZES if draw.random() < 0.5]
+            pool.apply(pool.config, planned, kept).finish(PATIENCE_S)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(N_THREADS)]
+    reloading = threading.Thread(target=reload)
+    for each in (*threads, reloading):
+        each.start()
+    for each in threads:
+        each.join(3 * PATIENCE_S)
+    over.set()
+    reloading.join(PATIENCE_S)
+    assert not any(each.is_alive() for each in (*threads, reloading))
+    assert len(heard) == N_THREADS * N_REQUESTS
+    assert machine.most_bytes <= budget_bytes
+    pool.close()
+    assert pool.admission.account.taken_bytes == 0
     assert no_thread_is_left(before)

@@ -144,6 +144,7 @@ def test_only_what_cooling_did_not_free_is_unloaded(scene: Scene) -> None:
 
 
 def test_stalls_are_counted_from_look_to_look(scene: Scene) -> None:
+    scene.household.short = -100 * MIB
     scene.alarm.stalled = 0.3
     assert scene.look() == ["read less"]
     assert scene.counter.share == pytest.approx(0.3)
@@ -153,6 +154,7 @@ def test_stalls_are_counted_from_look_to_look(scene: Scene) -> None:
 
 def test_a_model_that_is_read_through_from_storage_stalls_by_design(scene: Scene) -> None:
     scene.household.by_design = True
+    scene.household.short = -100 * MIB
     for _ in range(5):
         scene.alarm.stalled += 0.9
         assert scene.look() == []

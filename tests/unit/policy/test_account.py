@@ -21,10 +21,10 @@ def test_a_claim_needs_everything_but_what_is_cold() -> None:
 def test_a_load_counts_in_full_from_its_beginning() -> None:
     account = Account(budget_bytes=100).begin("one", _ONE)
     assert (account.taken_bytes, account.room_bytes) == (80, 20)
-    assert account.by_kind() == {"anonymous": 0, "file_hot": 0, "file_cold": 0, "in_flight": 80}
+    assert account.by_kind() == {"anonymous": 0, "file_hot": 0, "file_cold": 0, "in_flight": 80, "spare": 0}
     settled = account.settle("one", _ONE)
     assert (settled.taken_bytes, settled.room_bytes) == (80, 20)
-    assert settled.by_kind() == {"anonymous": 30, "file_hot": 50, "file_cold": 7, "in_flight": 0}
+    assert settled.by_kind() == {"anonymous": 30, "file_hot": 50, "file_cold": 7, "in_flight": 0, "spare": 0}
 
 
 def test_a_measured_claim_replaces_the_planned_one() -> None:

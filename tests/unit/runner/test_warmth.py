@@ -144,6 +144,15 @@ def test_a_busy_runner_says_so_and_keeps_everything(file: tuple[Path, mmap.mmap]
     assert not scene.serving.context.resting
 
 
+def test_what_is_pinned_is_read_before_anything_is_given_back(file: tuple[Path, mmap.mmap]) -> None:
+    scene = Scene(file[0], mlock_bytes=MIB)
+    scene.serving.prefetch = Prefetch(
+        str(file[0]), [protocol.FileRange(0, MIB)], scene.told.append, Turns(None, 0)
+    )
+    scene.warmth.cool(protocol.Cool())
+    assert scene.sent == [protocol.Cooled(done=False)]
+
+
 def test_while_reading_ahead_is_not_allowed_pages_come_as_they_are_touched(
     file: tuple[Path, mmap.mmap],
 ) -> None:
