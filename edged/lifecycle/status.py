@@ -98,32 +98,38 @@ class LoadClock:
 
 
 def remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
-    """Predicted seconds until a loading model answers: by its plan, or by its measured progress.
+    """Predicted seconds until a loading model answers: by its plan, as long as that is not proven wrong.
 
-    By progress where it answers only when everything is read, and where the plan has been wrong.
+    Where everything is read before it answers, what is read already says as much as its share of all: the
+    rate of the first bytes is that of a busy start.
     """
     if status.state != "loading":
         return None
     if status.phase == "room":  # its load has not begun
         return status.predicted_ready_s
-    planned_s = None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
+    planned_s = _planned_s(status, elapsed_s)
     if not status.bytes_done or status.prefetch_done or (planned_s and not status.reads_first):
         return planned_s
-    return _reading_s(status, elapsed_s)
+    reading_s, share = _reading_s(status, elapsed_s), status.bytes_done / status.bytes_total
+    return share * reading_s + (1 - share) * (planned_s or reading_s)
 
 
 def least_remaining_s(status: ModelStatus, elapsed_s: float) -> float | None:
     """Seconds that a loading model takes at the very least; None while that is not sure.
 
     It is where everything is read before the model answers, and this load has measured how fast that goes:
-    what a plan has predicted may rest on another state of the page cache.
+    the plan alone may rest on another state of the page cache.
     """
     if status.state != "loading" or status.phase == "room" or status.prefetch_done:
         return None
     enough_bytes = min(_SURE_SHARE * status.bytes_total, _SURE_BYTES)
     if not status.reads_first or elapsed_s < _SURE_AFTER_S or status.bytes_done < enough_bytes:
         return None
-    return _SURE_RATIO * _reading_s(status, elapsed_s)
+    return min(_SURE_RATIO * _reading_s(status, elapsed_s), _planned_s(status, elapsed_s) or math.inf)
+
+
+def _planned_s(status: ModelStatus, elapsed_s: float) -> float | None:
+    return None if status.predicted_ready_s is None else max(0.0, status.predicted_ready_s - elapsed_s)
 
 
 def _reading_s(status: ModelStatus, elapsed_s: float) -> float:

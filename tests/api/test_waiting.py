@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from edged.policy.types import Prediction
 from tests.api.conftest import PATIENCE_S, Answer, Running, Serve, chat_body
 from tests.api.test_work import eventually
 
@@ -69,10 +70,11 @@ def test_what_is_no_time_is_refused(edged: Running, wait: str) -> None:
 
 def test_nobody_waits_for_what_is_known_to_come_too_late(serve: Serve) -> None:
     # it reads a tenth in 1.2 s: 10.8 s are left, and the request may wait for less than half of that
+    predicted = Prediction(file_bytes=1000, anon_bytes=0, ready_s=12.0, first_answer_s=12.0)
     running = serve(
         {"chat": "fake:generate?load_s=12"},
         wait=False,
-        plan={"strategy": "warm"},
+        plan={"strategy": "warm", "predicted": predicted},
         loading={"request_wait": 5},
     )
     answer = running.chat("hi")

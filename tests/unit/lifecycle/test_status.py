@@ -42,7 +42,9 @@ def test_a_model_that_crashes_whenever_it_is_ready_waits_longer_each_time() -> N
 
 def test_what_is_left_is_what_the_plan_says_until_reading_shows_it() -> None:
     assert remaining_s(loading(), 1.0) == 3.0
-    assert remaining_s(loading(bytes_done=20 * _MB), 2.0) == 8.0
+    assert remaining_s(loading(bytes_done=20 * _MB), 2.0) == pytest.approx(0.2 * 8 + 0.8 * 2)
+    assert remaining_s(loading(bytes_done=20 * _MB), 5.0) == 20.0  # the plan was wrong
+    assert remaining_s(loading(bytes_done=20 * _MB, phase="room"), 5.0) == 4.0  # of an earlier load
     assert remaining_s(loading(bytes_done=100 * _MB, prefetch_done=True), 3.5) == 0.5
     assert remaining_s(loading(state="ready"), 1.0) is None
     assert remaining_s(loading(predicted_ready_s=None), 1.0) is None
@@ -71,8 +73,8 @@ def test_nobody_is_sent_away_on_a_guess(status: ModelStatus, elapsed_s: float) -
 
 def test_what_is_measured_is_believed_with_a_margin() -> None:
     status = loading(bytes_done=20 * _MB)
-    left_s, least_s = remaining_s(status, 5.0), least_remaining_s(status, 5.0)
-    assert left_s == 20.0
+    assert least_remaining_s(status, 3.0) == 1.0  # no more than the plan says
+    least_s = least_remaining_s(status, 5.0)
     assert least_s is not None
     assert 10.0 < least_s < 20.0
 
