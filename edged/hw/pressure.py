@@ -56,7 +56,8 @@ class MemoryAlarm:
 
     def __init__(self, proc: Path = Path("/proc")) -> None:
         self._path = _pressure_file(proc)
-        self._trigger = _trigger(self._path)
+        # systemd may show the group's file read-only; the machine's then at least tells when to look
+        self._trigger = _trigger(self._path) or _trigger(_machines_file(proc))
         self._read_end, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         self._poll = select.poll()
         self._poll.register(self._read_end, select.POLLIN)
@@ -101,6 +102,10 @@ def _pressure_file(proc: Path) -> Path:
     own = groups.folders[0] / "memory.pressure" if groups and groups.version == 2 else None
     if own is not None and parse_pressure(text.read(own) or "").some_stalled_s is not None:
         return own
+    return _machines_file(proc)
+
+
+def _machines_file(proc: Path) -> Path:
     return proc / "pressure" / "memory"
 
 
