@@ -152,7 +152,7 @@ class RunnerHandle:
         with self._changed:
             if self._desk.answers:  # nearly always: its reader need not be told that somebody waits
                 return
-            with self._door.asking(), self._awaited.by_one_more():
+            with self.residence.asking(), self._awaited.by_one_more():
                 self._wait_until_ready(deadline, cause)
 
     def _wait_until_ready(self, deadline: float, cause: Cause) -> None:

@@ -55,6 +55,15 @@ def test_a_model_that_was_loaded_for_nobody_has_its_time_as_well(monkeypatch: py
     pool.close()
 
 
+def test_who_only_waits_for_a_load_does_not_keep_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    Machine(monkeypatch)
+    noted = Noted()
+    pool = pool_of(SIZES, 100 * MIB, noted=noted, loading=loading(0))
+    pool.ensure_ready("a", PATIENCE_S)
+    assert noted.next_unload() == "idle"
+    pool.close()
+
+
 def test_no_thread_looks_where_nothing_is_unloaded_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     Machine(monkeypatch)
     pool = pool_of(SIZES, 100 * MIB)
