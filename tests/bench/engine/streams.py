@@ -35,6 +35,13 @@ class Streams:
         """Return when each stream has got a piece after this monotonic time. Raises BenchFailed."""
         self._wait(lambda: all(times and times[-1] > at_s for times in self._times_s))
 
+    def wait_at_most(self, duration_s: float) -> None:
+        """Return when all answers are complete, or after so long. Raises BenchFailed."""
+        with self._change:
+            self._change.wait_for(lambda: all(self._said) or self._failure, duration_s)
+            if self._failure is not None:
+                raise self._failure
+
     def finished(self) -> list[Said]:
         """All answers, when they are complete. Raises BenchFailed."""
         self._wait(lambda: all(self._said))
