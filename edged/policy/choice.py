@@ -163,10 +163,20 @@ def _worth_it(prospect: Prospect, found: list[Way]) -> list[Way]:
     return [way for way in found if not way.level.settings.repack or _first_s(way) <= latest_s]
 
 
-def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int) -> int | None:
-    """The least that a model takes: with its file where that fits into the room, else without; else None."""
-    needs = [(way.paged, way.need_bytes) for way in ways(prospect, at_start) if way.need_bytes <= room_bytes]
-    return min(needs)[1] if needs else None
+def smallest_bytes(prospect: Prospect, at_start: bool, room_bytes: int, most_bytes: int) -> int | None:
+    """The least that a model takes: with its file where that fits into the room, else without; else None.
+
+    None also where it would have to be paged, but would not if others made all of `most_bytes` free for it:
+    every token then reads storage, and loading it instead of others takes no longer than a few of them.
+    """
+    possible = ways(prospect, at_start)
+    whole = [way.need_bytes for way in possible if not way.paged]
+    fitting = [need_bytes for need_bytes in whole if need_bytes <= room_bytes]
+    if fitting:
+        return min(fitting)
+    if prospect.model.model.strategy != "lazy" and any(need_bytes <= most_bytes for need_bytes in whole):
+        return None
+    return min((way.need_bytes for way in possible if way.need_bytes <= room_bytes), default=None)
 
 
 def _unshrunk(prospect: Prospect, way: Way, room_bytes: int) -> Way:

@@ -4,7 +4,8 @@ Models that start with edged share the budget. In the order of the configuration
 that it can run with, its file in the page cache if that fits. What is then left is divided equally among
 those that could use more. Copies of repacked weights come last: they get what no model, those loaded on
 demand included, has another use for. So two models that fit are both in memory, somewhat shrunk, rather than
-one in full and the other not at all; where not all fit, pinned ones win, then the first ones named.
+one in full and the other not at all; where not all fit, pinned ones win, then the first ones named. One whose
+file would have to be paged beside them does not fit, if it would not be paged in their place.
 
 The others are loaded on demand. Where settings that serve as well fit beside those that start, they get them,
 and nobody has to leave. Else they are planned for all the memory that is not pinned: others leave for them.
@@ -83,12 +84,13 @@ def _together(
 ) -> tuple[dict[str, LoadPlan], int]:
     """Plans for the models that are in memory at the same time, and the memory that they take."""
     granted: list[tuple[Prospect, int]] = []
-    left_bytes = budget.total_bytes
+    left_bytes, pinned_bytes = budget.total_bytes, 0
     for prospect in starting:
-        least_bytes = smallest_bytes(prospect, True, left_bytes)
+        least_bytes = smallest_bytes(prospect, True, left_bytes, budget.total_bytes - pinned_bytes)
         if least_bytes is not None:
             granted.append((prospect, least_bytes))
             left_bytes -= least_bytes
+            pinned_bytes += least_bytes if prospect.model.model.pinned else 0
     extras = divided(left_bytes, [_more_bytes(prospect, least) for prospect, least in granted])
     shared = [
         (prospect, _way(prospect, least_bytes + extra_bytes).need_bytes)

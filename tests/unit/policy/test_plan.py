@@ -520,3 +520,24 @@ def test_a_load_with_repacking_that_was_held_up_is_not_held_against_repacking() 
     times = LoadTimes(load_repacked_s=5.0)  # without it, none was measured
     measured = Measured(repack_gains=_GAINS, models={"/models/gemma.gguf": times})
     assert plan_one(machine(cached_share=1.0), model("gemma"), measured=measured).repack
+
+
+def test_rather_on_demand_in_the_place_of_others_than_paged_beside_them() -> None:
+    small = machine(available_bytes=367 * MIB + settings().memory.reserve)
+    minilm, gemma = plan(small, [model("minilm"), model("gemma")], settings())
+    assert minilm.load_at_start
+    assert (gemma.strategy, gemma.load_at_start, gemma.makes_room, gemma.paged) == (
+        "on_demand", False, True, False,
+    )  # fmt: skip
+    assert gemma.n_ctx == 4096
+    assert "does not fit beside the models that come before it" in said(gemma)
+
+
+def test_what_would_be_paged_in_any_case_is_so_from_the_start() -> None:
+    tiny = machine(available_bytes=290 * MIB + settings().memory.reserve)
+    _, gemma = plan(tiny, [model("minilm", n_ctx=512), model("gemma")], settings())
+    assert gemma.load_at_start
+    assert gemma.paged
+    pinned = machine(available_bytes=367 * MIB + settings().memory.reserve)
+    _, gemma = plan(pinned, [model("minilm", pinned=True), model("gemma")], settings())
+    assert (gemma.load_at_start, gemma.paged) == (True, True), "minilm never makes room for it"
