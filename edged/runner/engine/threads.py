@@ -5,7 +5,8 @@ costs most of the speed: with one busy neighbour on two cores, one thread decode
 two. What is free cannot be read off reliably (quotas, steal, neighbours of lower priority), so it is tried:
 steps with the present number and with one more or less take turns, and the faster stays. A step that has
 become slow or cores that have become idle prompt a trial at once; without a sign trials get rarer, and each
-loss is paid back by time computed without trials before the next. A prompt's steps are long, and lose most:
+loss is paid back by time computed without trials before the next. Cores that stay idle are a sign as well: what
+made the last trial lose may have lasted no longer than it did. A prompt's steps are long, and lose most:
 where decoding shows that all cores are free, nothing is tried with them, and what decoding finds is a sign.
 """
 
@@ -159,19 +160,22 @@ class _Track:
         self._usual[size] = usual + _USUAL_SHARE * (token_s - usual)
 
     def _new_trial(self, size: int, now_s: float, needs_sign: bool) -> _Trial | None:
-        if self._most == 1 or self._computed_s < self._paid_back_s - _OVERDRAFT_S:
+        if self._most == 1:
             return None
         if self._due_s is None:
             self._due_s = now_s + self._interval_s
+        is_due = now_s >= self._due_s
+        debt_s = self._paid_back_s - self._computed_s
         up = self._idle_is_news and self.below_most
         down = self._slow_is_news and self.used > 1
-        due = now_s >= self._due_s and self._computed_s >= self._paid_back_s
-        if not (up or down or (due and not needs_sign)):
-            return None
-        if up or down:
+        if (up or down) and (is_due or debt_s <= _OVERDRAFT_S):
             self._interval_s = _FIRST_INTERVAL_S
-        else:
+        elif is_due and self._cores_idle and self.below_most:  # whatever made the last trial lose has gone
+            up = True
+        elif is_due and debt_s <= 0 and not needs_sign:
             up = self.used == 1 or (self._up_next and self.below_most)
+        else:
+            return None
         self._idle_is_news = self._slow_is_news = False
         self._up_next = not up
         return _Trial(size, self.used + (1 if up else -1), now_s)
@@ -183,6 +187,7 @@ class _Track:
         if better:
             self._up_next = trial.other > self.used  # on in this direction
             self.used = trial.other
+            self._cores_idle = False  # of what is left now
             self._interval_s = _FIRST_INTERVAL_S
         else:
             self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)

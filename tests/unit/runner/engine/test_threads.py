@@ -195,3 +195,19 @@ def test_losses_are_paid_back_by_computing_not_by_waiting() -> None:
         now_s += taken_s + 1.0
         threads.record(300, taken_s, now_s)
     assert taken_by_trials_s < 0.04 * computed_s
+
+
+@pytest.mark.parametrize("lasts_s", [0.6, 1.5, 3.0, 10.0])
+def test_after_a_short_collapse_all_cores_are_used_again_soon(lasts_s: float) -> None:
+    """A trial in the midst of it loses seconds, which are not paid back while the cores stand idle."""
+
+    def taken_beside(number: int, now_s: float) -> float:
+        collapses = 5.0 <= now_s < 5.0 + lasts_s
+        return 0.028 if number == 1 else 0.6 if collapses else 0.019
+
+    def idle(number: int, now_s: float) -> float:
+        return 0.2 if 5.0 <= now_s < 5.0 + lasts_s else 0.95
+
+    found = run(taken_beside, 60.0, idle)
+    assert found.mostly(15.0 + lasts_s, 60.0) == 2
+    assert found.at(15.0 + lasts_s, 60.0).get(1, 0) < 60
