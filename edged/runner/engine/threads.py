@@ -5,8 +5,8 @@ costs most of the speed: with one busy neighbour on two cores, one thread decode
 two. What is free cannot be read off reliably (quotas, steal, neighbours of lower priority), so it is tried:
 steps with the present number and with one more or less take turns, and the faster stays. A step that has
 become slow or cores that have become idle prompt a trial at once; without a sign trials get rarer, and each
-loss is paid back by time computed without trials before the next. Cores that stay idle are a sign as well: what
-made the last trial lose may have lasted no longer than it did. A prompt's steps are long, and lose most:
+loss is paid back by time computed without trials before the next. Cores that stay idle are a sign as well:
+what made the last trial lose may have lasted no longer than it did. A prompt's steps are long, and lose most:
 where decoding shows that all cores are free, nothing is tried with them, and what decoding finds is a sign.
 """
 
