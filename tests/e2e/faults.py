@@ -23,17 +23,33 @@ _STORY: dict[str, Any] = {
     "max_tokens": 1500,
     "ignore_eos": True,
 }
+# In parts: of what the kernel may end, the largest goes first, and runners count as half the device more.
 _NEIGHBOUR = """
-import mmap, sys, time
-open("/proc/self/oom_score_adj", "w").write("-900")
-taken = mmap.mmap(-1, int(sys.argv[1]))
-begin_s, within_s = time.monotonic(), float(sys.argv[2])
-for at in range(0, len(taken), 4096):
-    taken[at] = 1
-    if at % (1 << 20) == 0:
-        time.sleep(max(0.0, begin_s + within_s * at / len(taken) - time.monotonic()))
-print("taken", flush=True)
-time.sleep(1000)
+import mmap, os, sys, time
+n_parts = 6
+part_bytes, within_s = int(sys.argv[1]) // n_parts, float(sys.argv[2])
+until_the_end, end = os.pipe()
+taken, tell = os.pipe()
+begin_s = time.monotonic()
+for _ in range(n_parts):
+    if os.fork() == 0:
+        os.close(end)
+        part = mmap.mmap(-1, part_bytes)
+        for at in range(0, part_bytes, 4096):
+            part[at] = 1
+            if at % (1 << 20) == 0:
+                time.sleep(max(0.0, begin_s + within_s * at / part_bytes - time.monotonic()))
+        os.write(tell, b".")
+        os.close(tell)
+        os.read(until_the_end, 1)
+        os._exit(0)
+os.close(tell)
+n_taken = 0
+while piece := os.read(taken, n_parts):
+    n_taken += len(piece)
+if n_taken == n_parts:
+    print("taken", flush=True)
+    time.sleep(1000)
 """
 
 

@@ -99,7 +99,7 @@ def test_edged_gives_way_keeps_its_pinned_model_and_recovers(daemon: Daemon, dev
 
 def test_who_is_killed_for_memory_comes_back_smaller(daemon: Daemon, device: Device) -> None:
     before = {name: daemon.model(name)["restarts"] for name in ("smollm2", "other")}
-    with neighbour(device, int(0.9 * RAM_BYTES), within_s=0.0):
+    with neighbour(device, int(0.85 * RAM_BYTES), within_s=0.0):
         daemon.wait_for_line("after the kernel ended its runner for memory")
     killed = [name for name, restarts in before.items() if daemon.model(name)["restarts"] > restarts]
     assert killed

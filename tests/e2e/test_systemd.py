@@ -97,10 +97,7 @@ def test_a_stopped_runner_is_replaced_and_the_other_model_serves_meanwhile(start
     waiting.start()
     assert daemon.embed("the other model goes on")[0] == 200
     waiting.join(PATIENCE_S)
-    status, answer = answers[0]
-    assert status >= 500
-    assert "no sign of life for 2 s" in answer["error"]["message"]
-    assert daemon.chat("hello")[0] == 200, "it waited for the new runner"
+    assert answers[0][0] == 200, "the stopped runner had not begun with it: the next one was asked"
     assert daemon.model("smollm2")["pid"] != pid
     assert 'cause="hung"' in daemon.call("GET", "/metrics")[1]
 
