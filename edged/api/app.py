@@ -28,11 +28,14 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     def gate() -> Gate:
         return gate_of(api.config.access)
 
-    for module in (models, embeddings, chat, completions, facts, events, native_models, status):
+    for module in (models, chat, completions, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api, gate)
-    return Direct(app, api, gate, {embeddings.PATH: functools.partial(embeddings.answer, api)})
+    views = {embeddings.PATH: functools.partial(embeddings.answer, api)}
+    for path in views:  # POST never gets there: other methods are refused, with the one that is taken
+        app.add_url_rule(path, path, methods=["POST"])
+    return Direct(app, api, gate, views)
 
 
 def _watch_requests(app: Flask, api: Api, gate: Callable[[], Gate]) -> None:

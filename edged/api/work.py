@@ -99,7 +99,7 @@ class Api:
         return Patience(
             config.server.request_timeout,
             config.loading.request_wait if wait_s is None else wait_s,
-            environ.get("waitress.client_disconnected", lambda: False),
+            client_has_gone(environ),
         )
 
     def working(self, view: Callable[..., Any]) -> Callable[..., Response]:
@@ -162,6 +162,12 @@ class Api:
     def _which(self, kind: str) -> str:
         fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
         return f"{kind} models here: {', '.join(fitting) or 'none'}"
+
+
+def client_has_gone(environ: Environ) -> Callable[[], bool]:
+    """What tells whether a WSGI request's client has left."""
+    has_gone: Callable[[], bool] = environ.get("waitress.client_disconnected", lambda: False)
+    return has_gone
 
 
 def _wait_s(header: str | None) -> float | None:

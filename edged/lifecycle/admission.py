@@ -21,7 +21,7 @@ from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.feed import Eviction, Notice
 from edged.lifecycle.gauge import MemoryGauge
 from edged.lifecycle.residence import Residence
-from edged.lifecycle.status import Cause, UnloadCause
+from edged.lifecycle.status import JUST_PLANNED, Cause, UnloadCause
 from edged.policy.account import Account, claim_of, measured_claim
 from edged.policy.demand import SOON_S, use_probability
 from edged.policy.evict import Candidate, victims, why_leaving
@@ -31,7 +31,6 @@ from edged.policy.types import LoadPlan
 
 log = logging.getLogger(__name__)
 
-_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")
 _LOOK_EVERY_S = 1.0  # at what other processes take
 _LOOK_SOON_S = 0.03  # at what a runner that has ended gives back
 
@@ -146,7 +145,7 @@ class Admission:
 
         Raises NoRoom where there is none and none can be made.
         """
-        load = _Load(residence, plan, as_planned=cause in _JUST_PLANNED)
+        load = _Load(residence, plan, as_planned=cause in JUST_PLANNED)
         with self._changed:
             self._waiting.append(load)
             try:

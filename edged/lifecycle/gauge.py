@@ -8,12 +8,11 @@ import msgspec
 
 from edged.config.schema import Bytes, Memory
 from edged.hw.snapshot import MemoryFacts
-from edged.policy.account import budget_now
+from edged.policy.account import INEXACT_SHARE, budget_now
 
 # What a runner held that ends is neither its own any more nor free yet, for as long as the kernel needs.
 _SETTLES_S = 1.0
 _REMEMBERED_S = 3.0
-_INEXACT_SHARE = 0.05
 
 
 class MemoryGauge:
@@ -80,4 +79,4 @@ def _lenient(memory: Memory) -> Memory:
     """With a budget that models may exceed by what predictions are inexact."""
     if memory.budget == "auto":
         return memory
-    return msgspec.structs.replace(memory, budget=Bytes((1 + _INEXACT_SHARE) * memory.budget))
+    return msgspec.structs.replace(memory, budget=Bytes((1 + INEXACT_SHARE) * memory.budget))

@@ -84,10 +84,10 @@ def plan_models(
 
 def next_smaller(planned: Planned, plan: LoadPlan) -> LoadPlan | None:
     """The plan for a model whose runner the kernel has ended for memory; None: it cannot take less."""
-    model = next((each for each in planned.inputs if each.id == plan.model), None)
-    if model is None:
+    facts = _facts_of(planned, plan)
+    if facts is None:
         return None
-    found = smaller(plan, Facts(planned.snapshot, model, planned.settings, planned.measured))
+    found = smaller(plan, facts)
     fields = {"EVENT": "plan_shrunk", "MODEL": plan.model}
     if found is None:
         log.warning(
@@ -103,17 +103,20 @@ def next_smaller(planned: Planned, plan: LoadPlan) -> LoadPlan | None:
 
 def next_fitting(planned: Planned, plan: LoadPlan, room_bytes: int) -> LoadPlan | None:
     """The plan for a model that can have so much memory now; None: it cannot do with that."""
-    model = next((each for each in planned.inputs if each.id == plan.model), None)
-    if model is None:
-        return None
-    facts = Facts(planned.snapshot, model, planned.settings, planned.measured)
-    found = fitting(plan, room_bytes, facts)
+    facts = _facts_of(planned, plan)
+    found = fitting(plan, room_bytes, facts) if facts is not None else None
     if found is not None:
         log.warning(
             "%s: %s", *(plan.model, found.reasons[0]),
             extra={"EVENT": "plan_shrunk", "MODEL": plan.model, "STRATEGY": found.strategy},
         )  # fmt: skip
     return found
+
+
+def _facts_of(planned: Planned, plan: LoadPlan) -> Facts | None:
+    """What a model was planned by; None where it was not by `planned`."""
+    model = next((each for each in planned.inputs if each.id == plan.model), None)
+    return None if model is None else Facts(planned.snapshot, model, planned.settings, planned.measured)
 
 
 def planner(

@@ -12,13 +12,12 @@ import msgspec
 from edged.config.units import format_rate
 from edged.hw.snapshot import HardwareSnapshot
 from edged.lifecycle.calibration import MIN_RATE_BYTES, MIN_RATE_S, Calibration, Measurement
-from edged.lifecycle.status import Cause, Failure, UnloadCause, seconds
+from edged.lifecycle.status import JUST_PLANNED, Cause, Failure, UnloadCause, seconds
 from edged.policy.types import LoadPlan, Measured, RepackGain
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
-_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what was cached is known
 FAILURE_EVENTS: dict[Failure, str] = {
     "file": "model_failed",
     "crash": "runner_crashed",
@@ -233,7 +232,7 @@ class Record:
             if file is None or file.size_bytes is None:
                 return  # replaced or removed since: what was measured cannot be told of which file
             cold_share = (
-                None if file.cached_share is None or cause not in _JUST_PLANNED else 1 - file.cached_share
+                None if file.cached_share is None or cause not in JUST_PLANNED else 1 - file.cached_share
             )
             wanted_bytes = sum(piece.length for piece in plan.prefetch)
             measurement = Measurement(

@@ -12,7 +12,7 @@ from edged.lifecycle.events import Board, Events
 from edged.lifecycle.feed import Notice
 from edged.lifecycle.process import RunnerProcess
 from edged.lifecycle.residence import Residence
-from edged.lifecycle.status import Cause
+from edged.lifecycle.status import JUST_PLANNED, Cause
 from edged.lifecycle.supervision import Supervision, start_frame
 from edged.lifecycle.vigil import Hung, Vigil
 from edged.policy.reload_time import expected
@@ -20,8 +20,6 @@ from edged.policy.types import LoadPlan
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
-
-_JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # what is cached is in the plan
 
 
 class Means(msgspec.Struct, frozen=True):
@@ -147,7 +145,7 @@ class Runs:
             process.send(
                 start_frame(plan, supervision, reads_ahead=self._reads_ahead)
             )  # before what `RunnerHandle.supervise` sends
-        if cause not in _JUST_PLANNED:
+        if cause not in JUST_PLANNED:
             self._expect(plan)
         fields = {"MODEL": plan.model, "STRATEGY": plan.strategy}
         log.info("%s: loading (%s)", *fields.values(), extra={"EVENT": "model_loading", **fields})

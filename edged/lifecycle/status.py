@@ -15,6 +15,8 @@ GivenUp = Literal["file", "memory", "crashes"]
 Cooled = Literal["pages", "context"]
 Failure = Literal["file", "crash", "hung", "memory", "room"]
 
+JUST_PLANNED: tuple[Cause, ...] = ("boot", "reload")  # loads by plans that knew what was there and cached
+
 # A rate is believed when it was measured for so long and over so much of the file; reading has a share of its
 # own in what was measured before it began, and the rest of the file may lie in the page cache.
 _SURE_AFTER_S = 1.0

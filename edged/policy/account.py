@@ -15,7 +15,7 @@ from edged.policy.memory import budget_of
 from edged.policy.pinning import WINDOW_BYTES
 from edged.policy.types import LoadPlan
 
-_INEXACT_SHARE = 0.05  # of a claim
+INEXACT_SHARE = 0.05  # of a claim: so far predictions may be off
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,7 +110,7 @@ def measured_claim(plan: LoadPlan, anon_bytes: int | None) -> Claim:
     if anon_bytes is None or plan.mlock_bytes:  # locked pages may be copies
         return planned
     excess_bytes = anon_bytes - plan.predicted.loaded_anon_bytes
-    if 0 < excess_bytes <= _INEXACT_SHARE * planned.need_bytes:
+    if 0 < excess_bytes <= INEXACT_SHARE * planned.need_bytes:
         return planned
     return msgspec.structs.replace(planned, anon_bytes=max(0, planned.anon_bytes + excess_bytes))
 

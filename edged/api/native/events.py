@@ -7,12 +7,12 @@ from functools import partial
 import msgspec
 from flask import Blueprint, Response, request
 
-from edged.api.work import Api
+from edged.api.event_stream import HEARTBEAT_S, event_stream
+from edged.api.work import Api, client_has_gone
 from edged.lifecycle.feed import Ended, Following, Told, first_notice
 from edged.lifecycle.status import ModelStatus
 
 _POLL_S = 1.0  # how soon a follower that has gone is noticed
-_HEARTBEAT_S = 15.0  # below the 30 to 60 s after which proxies give up on a silent stream
 
 
 def routes(api: Api) -> Blueprint:
@@ -23,13 +23,9 @@ def routes(api: Api) -> Blueprint:
     def events() -> Response:
         """Each model's present state, then what happens, until the client leaves or edged shuts down."""
         feed = api.pool.feed
-        has_gone = request.environ.get("waitress.client_disconnected", lambda: False)
+        has_gone = client_has_gone(request.environ)
         follower = feed.follow()
-        response = Response(
-            stream(api.pool.statuses(), follower, has_gone),
-            content_type="text/event-stream; charset=utf-8",
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        response = event_stream(stream(api.pool.statuses(), follower, has_gone))
         response.call_on_close(partial(feed.leave, follower))  # also if the iterator is never begun
         return response
 
@@ -40,7 +36,7 @@ def stream(
     statuses: tuple[ModelStatus, ...],
     follower: Following,
     has_gone: Callable[[], bool],
-    heartbeat_s: float = _HEARTBEAT_S,
+    heartbeat_s: float = HEARTBEAT_S,
 ) -> Iterator[bytes]:
     """Server-sent events. What `follower` loses while its client does not read is told as `lost`."""
     for status in statuses:

@@ -1,11 +1,10 @@
-"""POST /v1/embeddings."""
+"""POST /v1/embeddings, which goes past Flask (`edged.api.direct`)."""
 
 import base64
 import struct
 from typing import Annotated, Any, Literal
 
 import msgspec
-from flask import Blueprint, Response, request
 
 from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.openai.inputs import parse_input
@@ -27,18 +26,6 @@ class EmbeddingFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
     truncate: bool | None = None
-
-
-def routes(api: Api) -> Blueprint:
-    """The endpoint as Flask knows it, which refuses other methods; see `edged.api.direct`."""
-    blueprint = Blueprint("embeddings", __name__)
-
-    @blueprint.post(PATH)
-    @api.working
-    def embeddings() -> Response:
-        return Response(answer(api, request.environ), mimetype="application/json")
-
-    return blueprint
 
 
 def answer(api: Api, environ: Environ) -> bytes:

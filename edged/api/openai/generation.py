@@ -14,6 +14,7 @@ from flask import Response
 
 from edged.api.body import Fields, convert
 from edged.api.errors import ClientGone, body_of
+from edged.api.event_stream import HEARTBEAT_S, event_stream
 from edged.api.ready import Asking
 from edged.api.work import POLL_S, Api, Call
 from edged.errors import EdgedError, RunnerFailed
@@ -23,7 +24,6 @@ from edged.runner import protocol
 
 log = logging.getLogger(__name__)
 
-_HEARTBEAT_S = 15.0  # below the 30 to 60 s after which proxies give up on a silent stream
 _GRACE_S = 1.0  # in which a load that fails can still be told by the status of the answer
 _TELL_EVERY_S = 2.0  # how far the load is
 
@@ -99,11 +99,7 @@ class Run:
             self._end(asking)
             raise
         options = stream.stream_options or StreamOptions()
-        response = Response(
-            self._events(asking, request, include_usage=bool(options.include_usage)),
-            content_type="text/event-stream; charset=utf-8",
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},
-        )
+        response = event_stream(self._events(asking, request, include_usage=bool(options.include_usage)))
         response.call_on_close(partial(self._end, asking))  # also if the iterator is never begun
         return response
 
@@ -191,7 +187,7 @@ class Run:
                 if event is not None:
                     sent_at_s = time.monotonic()
                     yield from self._chunks(head, event)
-                elif time.monotonic() - sent_at_s > _HEARTBEAT_S:
+                elif time.monotonic() - sent_at_s > HEARTBEAT_S:
                     sent_at_s = time.monotonic()
                     yield b": still working\n\n"
             if include_usage:
