@@ -1,6 +1,7 @@
 """Runner processes that say what a test tells them to, and end when it says so."""
 
 import queue
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -147,3 +148,16 @@ class Noted:
 
     def next_failure(self) -> str:
         return self.failures.get(timeout=PATIENCE_S)
+
+
+def in_background(work: Callable[[], object]) -> threading.Thread:
+    """A thread of its own."""
+    thread = threading.Thread(target=work)
+    thread.start()
+    return thread
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
+    """Whether it comes to hold within the tests' patience."""
+    pause = threading.Event()
+    return any(holds() or pause.wait(0.005) for _ in range(int(PATIENCE_S / 0.005)))

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,7 +18,15 @@ from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.unit.lifecycle.machine import MIB, no_thread_is_left, pool_of, sized_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted
+from tests.unit.lifecycle.scripted import (
+    PATIENCE_S,
+    READY,
+    Noted,
+    Runners,
+    Scripted,
+    eventually,
+    in_background,
+)
 
 SUPERVISION = Supervision(
     load_timeout_s=PATIENCE_S,
@@ -89,17 +97,6 @@ def answer(process: Scripted) -> None:
     request = process.next_sent(protocol.Embed)
     assert isinstance(request, protocol.Embed)
     process.say(protocol.Embeddings(id=request.id, n_embd=1, n_tokens=(1,), vectors=bytes(4)))
-
-
-def in_background(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    pause = threading.Event()
-    return any(holds() or pause.wait(0.005) for _ in range(int(PATIENCE_S / 0.005)))
 
 
 def test_a_busy_model_answers_first_and_later_requests_load_it_again(monkeypatch: pytest.MonkeyPatch) -> None:

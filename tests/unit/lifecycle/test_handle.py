@@ -16,7 +16,16 @@ from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from tests.plans import fake_plan
-from tests.unit.lifecycle.scripted import PATIENCE_S, READY, Noted, Runners, Scripted, unlimited
+from tests.unit.lifecycle.scripted import (
+    PATIENCE_S,
+    READY,
+    Noted,
+    Runners,
+    Scripted,
+    eventually,
+    in_background,
+    unlimited,
+)
 
 
 class Model:
@@ -76,17 +85,6 @@ def _no_thread_is_left() -> Iterator[None]:
     for thread in left:
         thread.join(PATIENCE_S)
     assert not [thread for thread in left if thread.is_alive()]
-
-
-def in_background(work: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=work)
-    thread.start()
-    return thread
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    pause = threading.Event()
-    return any(holds() or pause.wait(0.005) for _ in range(int(PATIENCE_S / 0.005)))
 
 
 def test_a_model_asked_for_while_it_is_unloaded_is_loaded_anew_and_has_not_failed(model: Model) -> None:

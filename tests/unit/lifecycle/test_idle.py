@@ -11,8 +11,8 @@ from edged.lifecycle.idle import Idle
 from edged.lifecycle.pool import Pool
 from edged.runner import protocol
 from tests.unit.lifecycle.machine import MIB, Machine, no_thread_is_left, pool_of
-from tests.unit.lifecycle.scripted import PATIENCE_S, Noted
-from tests.unit.lifecycle.test_admission import Box, answer, in_background
+from tests.unit.lifecycle.scripted import PATIENCE_S, Noted, in_background
+from tests.unit.lifecycle.test_admission import Box, answer
 from tests.unit.lifecycle.test_many_models import ask
 
 SIZES = {"a": 10 * MIB, "b": 10 * MIB}
