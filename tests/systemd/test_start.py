@@ -18,17 +18,21 @@ def _held_up(service: Service) -> Iterator[list[psutil.Process]]:
     service.systemctl("restart", "--no-block", "edged")
     wait_until(lambda: service.show("MainPID") not in ("0", before), service.journal_text)
     daemon = service.daemon
-    wait_until(lambda: bool(daemon.children()), service.journal_text)
     held: list[psutil.Process] = []
+
+    def runners() -> list[psutil.Process]:
+        """Those that have begun their own program: until then (vfork) a child holds up its parent as well."""
+        return [child for child in daemon.children() if child.cmdline() != daemon.cmdline()]
 
     def hold_all() -> bool:
         """Until no further ones come: some are started ahead of the plan, others after it."""
-        new = [child for child in daemon.children() if child not in held]
+        new = [child for child in runners() if child not in held]
         for child in new:
             hang(child)
         held.extend(new)
         return len(held) >= 2 and not new
 
+    wait_until(lambda: bool(runners()), service.journal_text)
     wait_until(hold_all, service.journal_text)
     try:
         yield held
