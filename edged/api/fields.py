@@ -1,6 +1,6 @@
 """Fields that requests of several APIs share: their ranges, and what OpenAPI and docs/api.md say of them.
 
-Each is a field of `protocol.Sampling` or `protocol.Generate`; None is the default there, which is llama-server's.
+Each is a field of `protocol.Sampling` or `protocol.Generate`; None is the default there (llama-server's).
 """
 
 from typing import Annotated, Any
@@ -55,7 +55,5 @@ CachePrompt = Annotated[bool, _doc("Use what was computed of the same beginning 
 Stream = Annotated[bool, _doc("Send the answer piece by piece.")]
 KeepAlive = Annotated[
     float | str,
-    _doc(
-        "How long the model stays loaded after this request: seconds, or `10m`; 0: unload it after the answer."
-    ),
+    _doc("How long the model stays loaded afterwards: seconds, or `10m`; 0: unload it after the answer."),
 ]
