@@ -130,7 +130,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    short = start.kind == "embed"
+    short = start.kind != "generate"
     lease = Lease(start.lease_fd, short=short, storage_bound=lambda: not prefetch.done, beat=pulse.beat)
     worker, kept = _worker(start, model, context, lease, outbox)
     pulse.count_nodes()
@@ -172,7 +172,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
 def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protocol.ToRunner]:
     """The same frames; requests hurry the reader."""
     for frame in frames:
-        if isinstance(frame, protocol.Generate | protocol.Embed):
+        if isinstance(frame, protocol.Generate | protocol.Embed | protocol.Rank):
             turns.ask()
         yield frame
 
@@ -182,7 +182,7 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
     warmth = Warmth(start, loaded, outbox.send)
     for frame in frames:
         match frame:
-            case protocol.Generate() | protocol.Embed():
+            case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 try:
                     loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
@@ -204,10 +204,10 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 return
 
 
-def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outbox) -> Any:
+def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Loaded, outbox: Outbox) -> Any:
     intake = loaded.intake
-    if isinstance(frame, protocol.Embed):
-        job = intake.embed_job(frame)
+    if not isinstance(frame, protocol.Generate):
+        job = intake.embed_job(frame) if isinstance(frame, protocol.Embed) else intake.rank_job(frame)
         loaded.rows.want(job.inputs)
         return job
     if frame.sampling.grammar is None:
@@ -224,7 +224,7 @@ def _worker(
     start: protocol.Start, model: "Model", context: "Context", lease: "Lease", outbox: Outbox
 ) -> tuple[Any, Kept]:
     """What computes, and what its context keeps."""
-    from edged.runner.engine.embed import EmbedWorker
+    from edged.runner.engine.embed import SCORES, VECTORS, EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
     from edged.runner.engine.pace import Pace
     from edged.runner.engine.scheduler import Limits, Scheduler
@@ -233,13 +233,14 @@ def _worker(
     from edged.runner.shelf import Shelf, put_away, rates_of
 
     send = telling_reads(outbox.send)
-    if start.kind == "embed":
+    if start.kind != "generate":
         if not context.pools:
             raise ModelFileError(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
-        embed = EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
-        return embed, Kept()
+        outcome = SCORES if start.kind == "rank" else VECTORS
+        limits = (start.max_queue_requests, start.max_queue_tokens)
+        return EmbedWorker(context, lease, send, *limits, outcome), Kept()
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
