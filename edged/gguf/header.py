@@ -127,7 +127,7 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_ranking_model(self) -> bool:
-        """Whether it is made for scores: a cross-encoder. Many files have its classifier, but do not say so."""
+        """Whether it is a cross-encoder, made for scores. Many files only have the classifier."""
         return self.has_classifier and self.pooling_type in ("rank", None)
 
     @property

@@ -77,8 +77,8 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
         room = _fixed_ubatch(fixed)
         if room is not None and room < fixed.n_ctx:
             return (
-                f"a model of kind {kind} computes a whole input at once, and n_ubatch or n_batch {room} is below "
-                f"n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or more"
+                f"a model of kind {kind} computes a whole input at once, and n_ubatch or n_batch {room} is below"
+                f" n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or more"
             )
         if fixed.n_ctx > MAX_N_BATCH:
             return f"a model of kind {kind} takes at most {MAX_N_BATCH} tokens: set {where}.n_ctx lower"
@@ -106,9 +106,13 @@ def _misfit(header: GgufHeader, kind: Kind, where: str) -> str | None:
     """Why a file is not good for what it is to do, and what to change."""
     if kind == "rank":
         fits = header.has_classifier
-        return None if fits else f"the file has no classifier, so it gives no scores: set {where}.kind to auto"
+        return (
+            None if fits else f"the file has no classifier, so it gives no scores: set {where}.kind to auto"
+        )
     if header.pooling_type == "rank" and not header.has_classifier:
-        return "the file says that it ranks, but has no classifier (cls): it is damaged or was converted wrongly"
+        return (
+            "the file says that it ranks, but has no classifier (cls): it is damaged or was converted wrongly"
+        )
     if kind == "generate" and header.is_encoder:
         fitting = "rank" if header.is_ranking_model else "embed"
         return f"{header.architecture} is an encoder and cannot generate: set {where}.kind to {fitting}"

@@ -124,8 +124,8 @@ class Intake:
         for index, tokens in enumerate(inputs):
             if len(tokens) > self._n_ctx:
                 raise InvalidRequest(
-                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit of"
-                    f" {self._n_ctx}; shorten it",
+                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit"
+                    f" of {self._n_ctx}; shorten it",
                     "documents",
                 )
         return EmbedJob(request.id, inputs, [])
