@@ -34,8 +34,8 @@ def write_cross_encoder(bert: Path, target: Path, **metadata: int | str) -> Path
     left_out = {"general.architecture", "bert.pooling_type"}
     for field in reader.fields.values():
         if not field.name.startswith("GGUF.") and field.name not in left_out:
-            kind, *inner = field.types
-            writer.add_key_value(field.name, field.contents(), kind, inner[-1] if inner else None)
+            value_type, *inner = field.types
+            writer.add_key_value(field.name, field.contents(), value_type, inner[-1] if inner else None)
     for key, value in metadata.items():
         name = key.replace("__", ".")
         writer.add_string(name, value) if isinstance(value, str) else writer.add_uint32(name, value)

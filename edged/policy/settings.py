@@ -77,8 +77,9 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
         room = _fixed_ubatch(fixed)
         if room is not None and room < fixed.n_ctx:
             return (
-                f"a model of kind {kind} computes a whole input at once, and n_ubatch or n_batch {room} is below"
-                f" n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or more"
+                f"a model of kind {kind} computes a whole input at once, and n_ubatch or n_batch {room} is"
+                f" below n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or"
+                " more"
             )
         if fixed.n_ctx > MAX_N_BATCH:
             return f"a model of kind {kind} takes at most {MAX_N_BATCH} tokens: set {where}.n_ctx lower"

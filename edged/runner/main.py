@@ -157,7 +157,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
             n_ctx=context.n_ctx,
             n_embd=model.n_embd,
             n_vocab=model.vocabulary.size,
-            has_chat_template=loaded.intake.has_chat_template,
+            chat=loaded.intake.chat,
             prefetch_done=prefetch.done,
             lazy_map=lazy_map_is_loaded(),
             timings_s=clock.laps_s,
@@ -184,9 +184,12 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
         match frame:
             case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 try:
+                    _check_kind(frame, start)
                     loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
                     outbox.send(_refusal(frame.id, str(error), error.param))
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
+                outbox.send(_told(frame, loaded.intake))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
             case protocol.Warmup():
@@ -204,6 +207,13 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 return
 
 
+def _check_kind(frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start) -> None:
+    """Raises InvalidRequest for what this kind of model does not do."""
+    kind = frame.__struct_config__.tag
+    if kind != start.kind:
+        raise InvalidRequest(f"model: it is of kind {start.kind}, and this needs one of kind {kind}", "model")
+
+
 def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Loaded, outbox: Outbox) -> Any:
     intake = loaded.intake
     if not isinstance(frame, protocol.Generate):
@@ -214,6 +224,20 @@ def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Load
         return intake.sequence(frame)
     with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
         return intake.sequence(frame)
+
+
+def _told(
+    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render, intake: "Intake"
+) -> protocol.FromRunner:
+    """The answer to what needs no slot."""
+    try:
+        match asked:
+            case protocol.Tokenize():
+                return intake.tokens(asked)
+            case protocol.Detokenize() | protocol.Render():
+                return intake.text(asked)
+    except InvalidRequest as error:
+        return _refusal(asked.id, str(error), error.param)
 
 
 def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected:
@@ -239,8 +263,8 @@ def _worker(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
         outcome = SCORES if start.kind == "rank" else VECTORS
-        limits = (start.max_queue_requests, start.max_queue_tokens)
-        return EmbedWorker(context, lease, send, *limits, outcome), Kept()
+        most = (start.max_queue_requests, start.max_queue_tokens)
+        return EmbedWorker(context, lease, send, *most, outcome), Kept()
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,
