@@ -5,18 +5,19 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 import msgspec
 
+from edged.cli import connection
 from edged.config.load import load
+from edged.config.paths import tls_files
 from edged.config.schema import Config
 from edged.errors import EdgedError
 from edged.service.control import ask
 
 _CONNECT_S = 5.0
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _URL_VARIABLE, _KEY_VARIABLE = "EDGED_URL", "EDGED_API_KEY"
 
 
@@ -48,18 +49,17 @@ def connect(config_file: Path | None, url: str | None) -> "Client":
     config = load(config_file)
     is_named = config_file is not None or "EDGED_CONFIG" in os.environ
     address = _configured(config) if is_named and config.server.port else _said(config)
-    return Client(address, given_key or next(iter(config.access.api_keys), None))
+    files = tls_files(config)
+    return Client(address, given_key or next(iter(config.access.api_keys), None), files[0] if files else None)
 
 
 class Client:
     """One edged. Each call has a connection of its own."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise EdgedError(f"{url}: expected an address such as http://127.0.0.1:8080")
-        self._host = _ANYWHERE.get(parts.hostname, parts.hostname)
-        self._port = parts.port or 80
+    def __init__(self, url: str, key: str | None = None, certificate: Path | None = None) -> None:
+        """`certificate`: the file of the one that is trusted, see `connection.connect`."""
+        self._address = connection.Address.of(url)
+        self._certificate = certificate
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     def get(self, path: str) -> Any:
@@ -78,14 +78,9 @@ class Client:
                 if line.startswith(b"data: "):
                     yield msgspec.json.decode(line[6:], type=dict[str, Any])
         except (OSError, http.client.HTTPException) as error:
-            raise EdgedError(f"edged at {self._where} has broken off: {error}") from error
+            raise EdgedError(f"edged at {self._address} has broken off: {error}") from error
         finally:
             response.close()
-
-    @property
-    def _where(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
 
     def _call(self, method: str, path: str) -> Any:
         response = self._open(method, path)
@@ -94,16 +89,13 @@ class Client:
 
     def _open(self, method: str, path: str) -> http.client.HTTPResponse:
         """A response whose status says that all is well."""
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_CONNECT_S)
         try:
-            connection.connect()
-            connection.sock.settimeout(None)
-            connection.request(method, path, headers={**self._headers, "Connection": "close"})
-            response = connection.getresponse()
+            opened = connection.connect(self._address, self._certificate, _CONNECT_S)
+            opened.request(method, path, headers={**self._headers, "Connection": "close"})
+            response = opened.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
             raise EdgedError(
-                f"no edged answers at {self._where} ({error}); is it running? --url names another address"
+                f"no edged answers at {self._address} ({error}); is it running? --url names another address"
             ) from error
         if response.status < 400:
             return response
@@ -133,8 +125,8 @@ def _problem(response: http.client.HTTPResponse) -> str:
 
 
 def _configured(config: Config) -> str:
-    host = config.server.host
-    return f"http://[{host}]:{config.server.port}" if ":" in host else f"http://{host}:{config.server.port}"
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    return f"{'https' if tls_files(config) else 'http'}://{host}:{config.server.port}"
 
 
 def _said(config: Config) -> str:
