@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from edged.runner import protocol
+
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
@@ -50,6 +52,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     n_ctx: int | None = None
     n_embd: int | None = None
+    chat: protocol.ChatFormat | None = None  # how it writes; None: it was never loaded, or has no template
     restarts: int = 0
     cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0

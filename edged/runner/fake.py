@@ -3,6 +3,9 @@
     fake:generate?slots=2&step_s=0.01      one word of the last user message per step, then `stop`
     fake:embed?n_embd=4                    unit vectors made of the input's length
 
+Asked for the tokens of a text it tells its bytes (not those words that it counts); documents are ranked by
+how many of the query's words they have.
+
 The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
 that the life cycle and HTTP are tested with real processes.
 Started as `python -m edged.runner.fake FD PULSE_FD`.
@@ -26,7 +29,7 @@ import msgspec
 from edged.runner import protocol
 from edged.runner.confine import confine
 from edged.runner.engine.text import TextStream
-from edged.runner.fake_answers import Job, next_event, prompt, too_long, unit_vector
+from edged.runner.fake_answers import Job, next_event, prompt, told, too_long, unit_vector
 from edged.runner.pulse import Pulse
 
 N_VOCAB = 32_000
@@ -56,6 +59,10 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     once: str | None = None
     n_embd: Annotated[int, msgspec.Meta(ge=1)] = 8
     chat: bool = True
+    tools: protocol.ToolFormat = "hermes"  # what it says that it writes; its answers are the same
+    reasons: bool = False  # says that it thinks between <think> and </think>
+    opens_reasoning: bool = False  # says that its prompts end with <think>
+    ranks: bool = False
     file_bytes: int = 1000
 
 
@@ -126,7 +133,9 @@ class FakeRunner:
                 n_ctx=start.n_ctx,
                 n_embd=knobs.n_embd,
                 n_vocab=N_VOCAB,
-                has_chat_template=knobs.chat,
+                chat=protocol.ChatFormat(knobs.tools, ("<think>", "</think>") if knobs.reasons else None)
+                if knobs.chat
+                else None,
                 prefetch_done=True,
                 lazy_map=True,
                 timings_s={"vocabulary_s": knobs.load_s, "context_s": 0.0},
@@ -150,7 +159,7 @@ class FakeRunner:
                     start = msgspec.structs.replace(start, max_queue_requests=frame.max_queue_requests)
                 self._take(frame, start, knobs)
             while self._waiting and len(self._running) < n_slots:
-                self._admit(self._waiting.popleft())
+                self._admit(self._waiting.popleft(), knobs)
             if self._running and time.monotonic() >= step_at_s:
                 step_at_s = time.monotonic() + knobs.step_s
                 self._maybe_strike(knobs)
@@ -187,6 +196,8 @@ class FakeRunner:
                     )
                 else:
                     self._embed(frame, start, knobs)
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render() | protocol.Rank():
+                self._send(told(frame, ranks=knobs.ranks))
 
     def _problem(
         self, frame: protocol.Generate | protocol.Embed, start: protocol.Start, knobs: Knobs
@@ -234,10 +245,10 @@ class FakeRunner:
             self._told_reads = True
             self._send(protocol.Reads(read_bytes=knobs.file_bytes, major_faults=2))
 
-    def _admit(self, job: Job) -> None:
+    def _admit(self, job: Job, knobs: Knobs) -> None:
         self._running.append(job)
         if not job.index:
-            self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
+            self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0, knobs.opens_reasoning))
 
     def _step(self, knobs: Knobs) -> None:
         self._n_steps += 1

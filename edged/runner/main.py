@@ -157,7 +157,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
             n_ctx=context.n_ctx,
             n_embd=model.n_embd,
             n_vocab=model.vocabulary.size,
-            has_chat_template=loaded.intake.has_chat_template,
+            chat=loaded.intake.chat,
             prefetch_done=prefetch.done,
             lazy_map=lazy_map_is_loaded(),
             timings_s=clock.laps_s,
@@ -187,6 +187,8 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                     loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
                     outbox.send(_refusal(frame.id, str(error), error.param))
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render() | protocol.Rank():
+                outbox.send(_told(frame, loaded.intake))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
             case protocol.Warmup():
@@ -214,6 +216,23 @@ def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outb
         return intake.sequence(frame)
     with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
         return intake.sequence(frame)
+
+
+def _told(
+    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render | protocol.Rank, intake: "Intake"
+) -> protocol.FromRunner:
+    """The answer to what needs no slot."""
+    try:
+        match asked:
+            case protocol.Tokenize():
+                return intake.tokens(asked)
+            case protocol.Detokenize() | protocol.Render():
+                return intake.text(asked)
+            case protocol.Rank():
+                message = "documents: the model does not rank; only a cross-encoder does"
+                return _refusal(asked.id, message, "documents")
+    except InvalidRequest as error:
+        return _refusal(asked.id, str(error), error.param)
 
 
 def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected:

@@ -36,15 +36,15 @@ class Vocabulary:
                 return tokens[:count]
             room = -count
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token; control tokens give none."""
-        return self._remembered_piece(token)
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        """The bytes of one token; control tokens give none unless those of `control` tokens are wanted."""
+        return self._remembered_piece(token, control)
 
-    def _piece(self, token: int) -> bytes:
+    def _piece(self, token: int, control: bool) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, control)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count

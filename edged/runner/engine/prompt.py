@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from edged.errors import InvalidRequest, ModelFileError
-from edged.runner.protocol import Message
+from edged.runner.protocol import Message, Render
 
 
 class VocabularyLike(Protocol):
@@ -54,16 +54,21 @@ class ChatTemplate:
             {"role": message.role, "content": marker.hide_control_texts(message.content)}
             for message in messages
         ]
-        rendered = self._render(contents)
+        rendered = self._render(contents, add_generation_prompt=True)
         if self._vocabulary.adds_bos and self._vocabulary.bos_text:
             rendered = rendered.removeprefix(self._vocabulary.bos_text)  # tokenising adds it
         return marker.tokenize(rendered)
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def text(self, request: Render) -> str:
+        """The conversation as the template writes it. Raises InvalidRequest."""
+        contents = [{"role": message.role, "content": message.content} for message in request.messages]
+        return self._render(contents, add_generation_prompt=request.add_generation_prompt)
+
+    def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         try:
             return self._template.render(
                 messages=messages,
-                add_generation_prompt=True,
+                add_generation_prompt=add_generation_prompt,
                 bos_token=self._vocabulary.bos_text,
                 eos_token=self._vocabulary.eos_text,
             )

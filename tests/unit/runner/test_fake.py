@@ -211,6 +211,37 @@ def test_it_rejects(spawn: Spawn, knob: str, kind: str) -> None:
     assert (rejected.id, rejected.kind) == (3, kind)
 
 
+def test_tokens_are_bytes_there_and_back(spawn: Spawn) -> None:
+    daemon = spawn("fake:generate")
+    daemon.send(protocol.Tokenize(id=1, text="aé", pieces=True))
+    told = daemon.next(protocol.Tokens)
+    assert (told.tokens, told.pieces) == ((97, 0xC3, 0xA9), (b"a", b"\xc3", b"\xa9"))
+    daemon.send(protocol.Detokenize(id=2, tokens=told.tokens))
+    assert daemon.next(protocol.Text) == protocol.Text(2, "aé")
+    daemon.send(protocol.Detokenize(id=3, tokens=(256,)))
+    assert daemon.next(protocol.Rejected).param == "tokens"
+
+
+def test_it_renders_and_ranks_by_words(spawn: Spawn) -> None:
+    daemon = spawn("fake:embed?ranks=1")
+    tools = (protocol.Tool("add"),)
+    daemon.send(protocol.Render(id=1, messages=(protocol.Message("user", "hi"),), tools=tools))
+    assert daemon.next(protocol.Text).text == "tool: add\nuser: hi\nassistant:"
+    daemon.send(protocol.Rank(id=2, query="red fox", documents=("a red fox", "a fox", "")))
+    assert daemon.next(protocol.Scores).scores == (2.0, 1.0, 0.0)
+    plain = spawn("fake:embed")
+    plain.send(protocol.Rank(id=1, query="a", documents=("a",)))
+    assert "does not rank" in plain.next(protocol.Rejected).message
+
+
+def test_it_says_how_it_writes(spawn: Spawn) -> None:
+    daemon = spawn("fake:generate?tools=mistral&reasons=1&opens_reasoning=1")
+    assert daemon.next(protocol.Ready).chat == protocol.ChatFormat("mistral", ("<think>", "</think>"))
+    daemon.send(_chat(1, "a"))
+    assert daemon.next(protocol.Admitted).opens_reasoning
+    assert spawn("fake:generate?chat=0").next(protocol.Ready).chat is None
+
+
 def test_it_warms_up(spawn: Spawn) -> None:
     daemon = spawn("fake:generate")
     daemon.send(protocol.Warmup(9))
