@@ -32,7 +32,7 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api, gate)
-    views = {embeddings.PATH: functools.partial(embeddings.answer, api)}
+    views = {embeddings.EMBEDDINGS.path: functools.partial(embeddings.answer, api)}
     for path in views:  # POST never gets there: other methods are refused, with the one that is taken
         app.add_url_rule(path, path, methods=["POST"])
     return Direct(app, api, gate, views)

@@ -244,6 +244,9 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _size(0),
         _doc("Disk space for prompts that were asked for again, kept over an unload; 0: none."),
     ] = Bytes(64 << 20)
+    matryoshka: Annotated[
+        bool, _doc("Embeddings may be cut to fewer dimensions; only for models that were trained for it.")
+    ] = False
 
 
 class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
