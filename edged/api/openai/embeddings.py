@@ -40,7 +40,7 @@ def answer(api: Api, environ: Environ) -> bytes:
 
     def submit(handle: RunnerHandle) -> protocol.Embeddings:
         if wanted.dimensions is not None:
-            _check_dimensions(wanted.dimensions, handle.status().n_embd)
+            check_dimensions(wanted.dimensions, handle.status().n_embd)
         return handle.embed(embed, patience.deadline, patience.check)
 
     frame = Asking(api, call, submit).wait()
@@ -66,7 +66,8 @@ def render(model: str, frame: protocol.Embeddings, *, as_base64: bool) -> Fields
     }
 
 
-def _check_dimensions(wanted: int, n_embd: int | None) -> None:
+def check_dimensions(wanted: int, n_embd: int | None) -> None:
+    """Raises InvalidRequest for vectors of another length than the model's."""
     if n_embd is not None and wanted != n_embd:
         raise InvalidRequest(
             f"dimensions: this model's vectors have {n_embd}, not {wanted}; leave it out", "dimensions"
