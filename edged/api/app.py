@@ -10,6 +10,8 @@ from edged.api.auth import Gate
 from edged.api.direct import Direct
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
+from edged.api.ollama import embeddings as ollama_embeddings
+from edged.api.ollama import models as ollama_models
 from edged.api.openai import chat, completions, embeddings, models
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
@@ -28,11 +30,15 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     def gate() -> Gate:
         return gate_of(api.config.access)
 
-    for module in (models, chat, completions, facts, events, native_models, status):
+    for module in (models, chat, completions, ollama_models, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api, gate)
-    views = {embeddings.EMBEDDINGS.path: functools.partial(embeddings.answer, api)}
+    views = {
+        embeddings.EMBEDDINGS.path: functools.partial(embeddings.answer, api),
+        ollama_embeddings.EMBED.path: functools.partial(ollama_embeddings.embed, api),
+        ollama_embeddings.EMBEDDINGS.path: functools.partial(ollama_embeddings.embeddings, api),
+    }
     for path in views:  # POST never gets there: other methods are refused, with the one that is taken
         app.add_url_rule(path, path, methods=["POST"])
     return Direct(app, api, gate, views)
