@@ -1,8 +1,8 @@
 """API keys from a file that only root can read; systemd hands it over (LoadCredential=).
 
 The configuration is everybody's to read, so keys are better kept beside it: one a line, `#` begins a comment.
-systemd copies the file when the service starts. For a later change of it, root hands over the file's text itself
-(`edged reload`), since the service's own user may not read it.
+systemd copies the file when the service starts, and the service's own user may not read it: a later change
+comes with root's `edged reload`, which hands over the text.
 """
 
 import os

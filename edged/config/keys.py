@@ -1,11 +1,11 @@
-"""API keys as they are kept: one a line, by name and with what they are for, hashed where `edged key` made them.
+"""API keys as they are kept: one a line, with a name and what it is for, hashed where `edged key` made it.
 
     tablet use         sha256:3a7bd3e2360a3d29eea436fcfb7e44c735d117c42d1c1835420b6b9942dd4f1b
     admin  manage,pull sha256:...
     a-key-in-plain-text-may-do-everything
 
-SHA-256 is enough for what `edged key` makes: 256 random bits cannot be found by trying, whereas a hash that is slow
-on purpose would be computed for every request, and by anybody who sends one.
+SHA-256 is enough for what `edged key` makes: 256 random bits cannot be found by trying. A hash slow on
+purpose would be computed for every request, whoever sends it.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ _RANDOM_BYTES = 32
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True):
-    """A key by its hash. `name` is None for one that was written without; `text` is there in plain text only."""
+    """A key by its hash. `name` is None where it has none; `text` is there where it is kept in plain text."""
 
     name: str | None
     scopes: frozenset[Scope]
@@ -69,7 +69,7 @@ def new_key() -> str:
     return f"edged_{secrets.token_urlsafe(_RANDOM_BYTES)}"
 
 
-def hashed_line(name: str, scopes: Iterable[Scope], key: str) -> str:
+def hashed_line(name: str, scopes: Iterable[str], key: str) -> str:
     """The line that keeps a key."""
     wanted = frozenset(scopes)
     listed = ",".join(scope for scope in SCOPES if scope in wanted)

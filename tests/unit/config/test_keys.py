@@ -12,7 +12,7 @@ _HEX = hashlib.sha256(_KEY.encode()).hexdigest()
 
 def test_a_key_in_plain_text_may_do_everything() -> None:
     key = parse_key(_KEY)
-    assert (key.name, key.scopes, key.text) == (None, set(SCOPES), _KEY)
+    assert (key.name, key.scopes, key.text) == (None, frozenset(SCOPES), _KEY)
     assert key.digest.hex() == _HEX
 
 
@@ -20,7 +20,7 @@ def test_a_hashed_one_is_known_by_its_hash_alone() -> None:
     line = hashed_line("tablet", ("pull", "use"), _KEY)
     assert line == f"tablet use,pull sha256:{_HEX}"
     key = parse_key(line)
-    assert (key.name, key.scopes, key.text) == ("tablet", {"use", "pull"}, None)
+    assert (key.name, key.scopes, key.text) == ("tablet", frozenset({"use", "pull"}), None)
     assert key.digest == digest_of(_KEY.encode())
     assert parse_key(f"sha256:{_HEX}").digest == key.digest
 
