@@ -111,11 +111,11 @@ def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding
             (f"{path}.n_batch", f"{path}.n_seq_max"),
             f"{n_batch} is below n_seq_max ({model.n_seq_max}): each sequence needs one token in every batch",
         )
-    if model.kind == "embed" and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
+    if model.kind in ("embed", "rank") and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
         yield (
             (f"{path}.n_ubatch", f"{path}.n_ctx", f"{path}.kind"),
-            f"{n_ubatch} is below n_ctx ({n_ctx}), but an embedding model computes a whole input at once: "
-            f"set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
+            f"{n_ubatch} is below n_ctx ({n_ctx}), but a model of kind {model.kind} computes a whole input "
+            f"at once: set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
         )
     if model.strategy == "on_demand" and model.preload and f"{path}.preload" in written:
         yield (

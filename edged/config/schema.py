@@ -193,7 +193,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(min_length=1), _doc("The GGUF file, in model_dir unless the path is absolute. Required.")
     ]
     kind: Annotated[
-        Literal["auto", "generate", "embed"], _doc("What the model is for; auto: what its file says.")
+        Literal["auto", "generate", "embed", "rank"], _doc("What the model is for; auto: what its file says.")
     ] = "auto"
     strategy: Annotated[
         Literal["auto", "warm", "stream", "lazy", "on_demand", "locked"],

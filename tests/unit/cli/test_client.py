@@ -30,7 +30,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def where(client: Client) -> str:
-    return client._where
+    return client.url
 
 
 def test_a_named_file_says_where(runtime: Path) -> None:
