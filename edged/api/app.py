@@ -1,13 +1,12 @@
-"""The HTTP application: endpoints, who may call them, and one line per request at debug level."""
+"""The HTTP application: all endpoints, behind one door."""
 
 import functools
-from collections.abc import Callable
 
-from flask import Flask, Response, g, request
+from flask import Flask, request
 
 from edged.api import errors, status
-from edged.api.auth import Gate
 from edged.api.direct import Direct
+from edged.api.door import Door
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
@@ -20,20 +19,18 @@ from edged.service.liveness import Wsgi
 from edged.telemetry.metrics import Metrics
 
 
-def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
-    """A WSGI application that serves the pool's models, by whichever configuration is in force."""
+def create_app(pool: Pool, metrics: Metrics, administrators_key: str | None = None) -> Wsgi:
+    """A WSGI application that serves the pool's models, by whichever configuration is in force.
+
+    `administrators_key` lets everything be done, beside the configuration's keys.
+    """
     app = Flask("edged", static_folder=None)
     app.url_map.merge_slashes = False  # a path with extra slashes is a wrong path, not a redirect
     api = Api(pool, metrics, Places())
-    gate_of = functools.lru_cache(maxsize=1)(Gate.of)
-
-    def gate() -> Gate:
-        return gate_of(api.config.access)
-
     for module in (models, chat, completions, ollama_models, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
-    _watch_requests(app, api, gate)
+    _name_endpoints(app)
     views = {
         embeddings.EMBEDDINGS.path: functools.partial(embeddings.answer, api),
         ollama_embeddings.EMBED.path: functools.partial(ollama_embeddings.embed, api),
@@ -41,21 +38,13 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     }
     for path in views:  # POST never gets there: other methods are refused, with the one that is taken
         app.add_url_rule(path, path, methods=["POST"])
-    return Direct(app, api, gate, views)
+    return Door(Direct(app, api, views), api, administrators_key)
 
 
-def _watch_requests(app: Flask, api: Api, gate: Callable[[], Gate]) -> None:
-    """Let requests in or refuse them, name them, and note how they ended."""
+def _name_endpoints(app: Flask) -> None:
+    """Let metrics know requests by their route."""
 
     @app.before_request
     def begin() -> None:
-        g.visit = Visit(request.environ)
-        gate().check(request.environ)
-
-    @app.after_request
-    def end(response: Response) -> Response:
-        visit: Visit = g.visit
-        endpoint = request.url_rule.rule if request.url_rule else "unknown"
-        response.headers["X-Request-Id"] = visit.request_id
-        response.call_on_close(lambda: visit.ended(api.metrics, endpoint, response.status_code))
-        return response
+        if request.url_rule is not None:
+            Visit.of(request.environ).endpoint = request.url_rule.rule

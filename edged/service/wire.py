@@ -1,4 +1,4 @@
-"""OpenAI's error shape without a web framework: for what is answered before or below the application."""
+"""The shape of errors, without a web framework: some are answered before or below the application."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -6,9 +6,13 @@ from typing import Any
 
 import msgspec
 
+_OLLAMAS = "/api/"
 
-def error_body(message: str, kind: str, code: str, param: str | None = None) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}` as JSON."""
+
+def error_body(path: str, message: str, kind: str, code: str, param: str | None = None) -> bytes:
+    """JSON as a path's clients expect it: `{"error": message}` on ollama's, else OpenAI's object."""
+    if path.startswith(_OLLAMAS):
+        return msgspec.json.encode({"error": message})
     return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
@@ -22,9 +26,9 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
     allow: str | None = None
 
-    def respond(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a WSGI request with it."""
-        body = error_body(self.message, self.kind, self.code)
+    def respond(self, path: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a WSGI request to `path` with it."""
+        body = error_body(path, self.message, self.kind, self.code)
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         if self.retry_after_s is not None:
             headers.append(("Retry-After", str(self.retry_after_s)))
