@@ -11,23 +11,23 @@ from typing import Any
 from edged.api.json_schema.gbnf import EMPTY, Rules, Shape, literal
 from edged.api.json_schema.keywords import refused, step
 from edged.api.json_schema.normal import Alternative, Normal
-from edged.api.json_schema.regular import CHARACTERS, Language, TooLarge
+from edged.api.json_schema.regular import CHARACTERS, Language
 from edged.api.json_schema.scalars import ANY_DEPTH, Scalars, counts
+from edged.api.json_schema.work import Work
 
 MAX_PROPERTIES = 200
-_MAX_COMPARED = 4 << 20
 
 
 class Build:
-    """One schema's rules under way."""
+    """One schema's rules, written beside those of others."""
 
-    def __init__(self, normal: Normal, budget: int) -> None:
+    def __init__(self, normal: Normal, rules: Rules, language: Language, work: Work) -> None:
         self._normal = normal
-        self._language = Language(budget)
-        self.rules = Rules()
-        self._scalars = Scalars(self.rules, self._language)
+        self._language = language
+        self._work = work
+        self.rules = rules
+        self._scalars = Scalars(rules, language)
         self._known: dict[str, str] = {}
-        self._n_compared = 0
 
     def rule(self, schema: Any, path: str) -> str:
         """The name of a rule for a schema's instances. Raises InvalidRequest, TooLarge."""
@@ -74,9 +74,7 @@ class Build:
     def _alternative(self, alternative: Alternative, path: str) -> str:
         """A rule, the same for equal alternatives: that is what ends recursion."""
         key = json.dumps(alternative)
-        self._n_compared += len(key)
-        if self._n_compared > _MAX_COMPARED:
-            raise TooLarge
+        self._work.compare(key)
         if key not in self._known:
             kind = alternative.get("type", "enum")
             if kind in ("object", "array"):
