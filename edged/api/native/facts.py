@@ -4,7 +4,7 @@ import msgspec
 from flask import Blueprint, Response
 
 from edged.api.work import Api
-from edged.lifecycle.comparison import times_of, with_measured
+from edged.lifecycle.comparison import Plans, times_of, with_measured
 
 
 def routes(api: Api) -> Blueprint:
@@ -17,8 +17,8 @@ def routes(api: Api) -> Blueprint:
 
     @blueprint.get("/plan")
     def plan() -> Response:
-        plans = [with_measured(plan, times_of(api.pool.status(plan.model))) for plan in api.pool.plans]
-        body = {"plans": plans, "problems": api.pool.problems}
+        plans = tuple(with_measured(plan, times_of(api.pool.status(plan.model))) for plan in api.pool.plans)
+        body = Plans(plans=plans, problems=api.pool.problems)
         return Response(msgspec.json.encode(body), mimetype="application/json")
 
     return blueprint
