@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edged.api.endpoint import Endpoint
 from edged.api.errors import Unsupported
 from edged.errors import InvalidRequest
 from edged.service.liveness import Environ
@@ -27,6 +28,27 @@ class _NotJson:
 
 
 _NOT_JSON = _NotJson()
+
+
+def read_request(environ: Environ, endpoint: Endpoint, kind: type[Typed]) -> Typed:
+    """The body of a request to `endpoint`, whose `request` is `kind`. Raises InvalidRequest, Unsupported.
+
+    ollama's own documentation sends JSON with curl's media type, which says that it is a form.
+    """
+    if endpoint.family == "ollama":
+        return request_of(parse_fields(environ["wsgi.input"].read()), endpoint, kind)
+    return request_of(read_fields(environ), endpoint, kind)
+
+
+def request_of(fields: Fields, endpoint: Endpoint, kind: type[Typed]) -> Typed:
+    """Fields as the endpoint's request, without those that change nothing. Raises as `read_request` does."""
+    for name in endpoint.harmless.keys() & fields.keys():
+        del fields[name]
+    for name in endpoint.refused.keys() & fields.keys():
+        value, refused = fields.pop(name), endpoint.refused[name]
+        if value is not None and not _is_one_of(value, refused.off):
+            raise Unsupported(f"{name}: {refused.reason}", name)
+    return convert(fields, kind)
 
 
 def read_fields(environ: Environ) -> Fields:
@@ -86,8 +108,12 @@ def drop_harmless(fields: Fields, ignored: frozenset[str], neutral: Mapping[str,
         del fields[name]
     for name in neutral.keys() & fields.keys():
         value = fields.pop(name)
-        if value is not None and not any(type(value) is type(off) and value == off for off in neutral[name]):
+        if value is not None and not _is_one_of(value, neutral[name]):
             raise Unsupported(f"{name}: this version of edged does not support it; leave it out", name)
+
+
+def _is_one_of(value: Any, known: tuple[Any, ...]) -> bool:
+    return any(type(value) is type(each) and value == each for each in known)  # True is not 1 here
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Fields:

@@ -4,7 +4,6 @@ import math
 import re
 from typing import Any
 
-from edged.api.body import Fields
 from edged.errors import InvalidRequest
 
 # A duration as Go writes it, since ollama takes those: `5m`, `1h30m`, `-1s`; a bare number counts seconds.
@@ -14,12 +13,11 @@ _PIECE = re.compile(rf"({_NUMBER})({'|'.join(sorted(_UNITS_S, key=len, reverse=T
 _DURATION = re.compile(rf"([+-]?)((?:{_PIECE.pattern})+|{_NUMBER})")
 
 
-def take_keep_alive(fields: Fields) -> float | None:
-    """Seconds, removed from `fields`; infinite where it is negative, None where nothing is said.
+def keep_alive_s(wanted: Any) -> float | None:
+    """The field's value in seconds; infinite where it is negative, None where nothing is said.
 
     Raises InvalidRequest.
     """
-    wanted = fields.pop("keep_alive", None)
     if wanted is None:
         return None
     seconds = _seconds(wanted)

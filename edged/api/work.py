@@ -12,9 +12,8 @@ from typing import Any
 import msgspec
 from flask import Response, make_response
 
-from edged.api.body import Fields
 from edged.api.errors import ClientGone
-from edged.api.keep_alive import take_keep_alive
+from edged.api.keep_alive import keep_alive_s
 from edged.config.schema import Config
 from edged.errors import InvalidRequest, Overloaded, Unavailable
 from edged.lifecycle.pool import Pool
@@ -139,17 +138,11 @@ class Api:
         self.places.give_back()
         self.metrics.request_ended()
 
-    def call_for(self, fields: Fields, kind: str, patience: Patience) -> Call:
-        """The fields `model`, which must name a model of this kind, and `keep_alive`, removed from `fields`.
+    def call(self, model: Any, kind: str, patience: Patience, keep_alive: Any = None) -> Call:
+        """What the request's fields `model`, of this kind, and `keep_alive` say.
 
         Raises InvalidRequest or UnknownModel.
         """
-        return Call(
-            model=self._model_for(fields, kind), patience=patience, keep_alive_s=take_keep_alive(fields)
-        )
-
-    def _model_for(self, fields: Fields, kind: str) -> str:
-        model = fields.pop("model", None)
         if not isinstance(model, str):
             problem = "is missing" if model is None else "is not a string"
             raise InvalidRequest(f"model: {problem}; {self._which(kind)}", "model")
@@ -157,7 +150,7 @@ class Api:
         if found not in (kind, None):  # of an unknown kind: its load says what is wrong
             what = "makes embeddings (/v1/embeddings)" if found == "embed" else "generates text"
             raise InvalidRequest(f"model: {model} {what}; {self._which(kind)}", "model")
-        return model
+        return Call(model=model, patience=patience, keep_alive_s=keep_alive_s(keep_alive))
 
     def _which(self, kind: str) -> str:
         fitting = [status.model for status in self.pool.statuses() if status.kind == kind]

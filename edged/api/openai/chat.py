@@ -7,7 +7,10 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import Fields, convert, drop_harmless, read_fields
 from edged.api.errors import Unsupported
-from edged.api.openai.generation import Run, Style, take_stream
+from edged.api.generation.course import Ordered
+from edged.api.generation.events import PlainReader
+from edged.api.generation.run import Run
+from edged.api.openai.generation import Completion, StreamOptions, Style, take_stream
 from edged.api.openai.logprobs import chat_logprobs
 from edged.api.openai.response_format import take_chat_format
 from edged.api.openai.sampling import take_cache_prompt, take_chat_answers, take_length, take_sampling
@@ -75,7 +78,7 @@ def routes(api: Api) -> Blueprint:
     def chat() -> Response:
         patience = api.patience(request.environ)
         fields = read_fields(request.environ)
-        call = api.call_for(fields, "generate", patience)
+        call = api.call(fields.pop("model", None), "generate", patience, fields.pop("keep_alive", None))
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_chat_format(fields, take_sampling(fields))
         n, top_logprobs = take_chat_answers(fields)
@@ -93,7 +96,10 @@ def routes(api: Api) -> Blueprint:
             n=n,
             top_logprobs=top_logprobs,
         )
-        return Run(api, call, _STYLE).answer(generate, stream)
+        options = stream.stream_options or StreamOptions()
+        dialect = Completion(_STYLE, call.model, generate, include_usage=bool(options.include_usage))
+        ordered = Ordered(generate, lambda _: PlainReader())
+        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(stream.stream))
 
     return blueprint
 

@@ -6,7 +6,10 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import Fields, drop_harmless, read_fields
 from edged.api.errors import Unsupported
-from edged.api.openai.generation import Run, Style, take_stream
+from edged.api.generation.course import Ordered
+from edged.api.generation.events import PlainReader
+from edged.api.generation.run import Run
+from edged.api.openai.generation import Completion, StreamOptions, Style, take_stream
 from edged.api.openai.inputs import is_token_list, token_list
 from edged.api.openai.logprobs import text_logprobs
 from edged.api.openai.response_format import take_text_format
@@ -42,7 +45,7 @@ def routes(api: Api) -> Blueprint:
     def completions() -> Response:
         patience = api.patience(request.environ)
         fields = read_fields(request.environ)
-        call = api.call_for(fields, "generate", patience)
+        call = api.call(fields.pop("model", None), "generate", patience, fields.pop("keep_alive", None))
         drop_harmless(fields, _IGNORED, _NEUTRAL)
         sampling = take_text_format(fields, take_sampling(fields))
         n, top_logprobs = take_text_answers(fields)
@@ -61,7 +64,10 @@ def routes(api: Api) -> Blueprint:
             n=n,
             top_logprobs=top_logprobs,
         )
-        return Run(api, call, _STYLE).answer(generate, stream)
+        options = stream.stream_options or StreamOptions()
+        dialect = Completion(_STYLE, call.model, generate, include_usage=bool(options.include_usage))
+        ordered = Ordered(generate, lambda _: PlainReader())
+        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(stream.stream))
 
     return blueprint
 

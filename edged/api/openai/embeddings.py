@@ -32,7 +32,7 @@ def answer(api: Api, environ: Environ) -> bytes:
     """The answer's JSON. Raises what `edged.api.errors` has a row for."""
     patience = api.patience(environ)
     fields = read_fields(environ)
-    call = api.call_for(fields, "embed", patience)
+    call = api.call(fields.pop("model", None), "embed", patience, fields.pop("keep_alive", None))
     drop_harmless(fields, _IGNORED, {})
     wanted = convert(fields, EmbeddingFields)
     texts, token_lists = parse_input(wanted.input)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from edged.api.keep_alive import take_keep_alive
+from edged.api.keep_alive import keep_alive_s
 from edged.errors import InvalidRequest
 
 
@@ -29,13 +29,7 @@ from edged.errors import InvalidRequest
     ],
 )
 def test_seconds(given: Any, seconds: float | None) -> None:
-    fields = {"keep_alive": given, "model": "m"}
-    assert take_keep_alive(fields) == (None if seconds is None else pytest.approx(seconds))
-    assert fields == {"model": "m"}
-
-
-def test_nothing_said() -> None:
-    assert take_keep_alive({}) is None
+    assert keep_alive_s(given) == (None if seconds is None else pytest.approx(seconds))
 
 
 @pytest.mark.parametrize(
@@ -43,5 +37,5 @@ def test_nothing_said() -> None:
 )
 def test_what_is_no_duration_is_refused(given: Any) -> None:
     with pytest.raises(InvalidRequest, match="keep_alive: is neither") as caught:
-        take_keep_alive({"keep_alive": given})
+        keep_alive_s(given)
     assert caught.value.param == "keep_alive"
