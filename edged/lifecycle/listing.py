@@ -1,6 +1,6 @@
 """What edged tells of its models over HTTP: their statuses, with what was asked for beside them."""
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
@@ -15,7 +15,7 @@ _Told = TypeVar("_Told", bound=ModelStatus)
 class Listed(ModelStatus, frozen=True, kw_only=True):
     """A model of a list. `memory` is there when it was asked for, and null for a model without a plan."""
 
-    memory: Holding | None | UnsetType = UNSET
+    memory: Holding | UnsetType | None = UNSET
 
 
 class Accounted(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,7 +48,7 @@ class CooledDown(ModelStatus, frozen=True, kw_only=True):
     freed_bytes: int
 
 
-def told(status: ModelStatus, kind: type[_Told], **more: object) -> _Told:
+def told(status: ModelStatus, kind: type[_Told], **more: Any) -> _Told:
     """A status with more beside it."""
     return kind(**msgspec.structs.asdict(status), **more)
 

@@ -7,9 +7,24 @@ from typing import Any
 import msgspec
 
 
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What is wrong."""
+
+    message: str  # and what to change
+    type: str
+    param: str | None  # the field to change
+    code: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """An error as OpenAI's clients expect it."""
+
+    error: ErrorDetail
+
+
 def error_body(message: str, kind: str, code: str, param: str | None = None) -> bytes:
     """`{"error": {"message", "type", "param", "code"}}` as JSON."""
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+    return msgspec.json.encode(ErrorAnswer(ErrorDetail(message, kind, param, code)))
 
 
 class Problem(msgspec.Struct, frozen=True):
