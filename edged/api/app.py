@@ -31,7 +31,7 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     def gate() -> Gate:
         return gate_of(api.config.access)
 
-    views = {embeddings.PATH: functools.partial(embeddings.answer, api)}
+    views = {embeddings.EMBEDDINGS.path: functools.partial(embeddings.answer, api)}
     return Direct(framework(api, gate, views), api, gate, views)
 
 

@@ -3,7 +3,7 @@
 import ipaddress
 from collections.abc import Container, Iterator
 
-from edged.config.schema import Access, Config, Model
+from edged.config.schema import Access, Config, Model, Server
 
 Finding = tuple[
     tuple[str, ...], str
@@ -52,6 +52,20 @@ def _server(config: Config) -> Iterator[Finding]:
             f"{server.max_connections} connections cannot carry max_requests {server.max_requests}: "
             "every request needs one",
         )
+    yield from _tls(server)
+
+
+def _tls(server: Server) -> Iterator[Finding]:
+    files = {"tls_certificate": server.tls_certificate, "tls_key": server.tls_key}
+    for name, file in files.items():
+        if file != "none" and not file.startswith(("/", "~")):
+            yield (f"server.{name}",), f'expected the whole path of a PEM file, from / on, got "{file}"'
+    if len(missing := [name for name, file in files.items() if file == "none"]) == 1:
+        given = next(name for name in files if name not in missing)
+        yield (
+            (f"server.{missing[0]}", f"server.{given}"),
+            f"none, but {given} is set: HTTPS needs both files; set this one as well, or both to none",
+        )
 
 
 def _access(access: Access) -> Iterator[Finding]:
@@ -85,11 +99,11 @@ def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding
             (f"{path}.n_batch", f"{path}.n_seq_max"),
             f"{n_batch} is below n_seq_max ({model.n_seq_max}): each sequence needs one token in every batch",
         )
-    if model.kind == "embed" and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
+    if model.kind in ("embed", "rank") and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
         yield (
             (f"{path}.n_ubatch", f"{path}.n_ctx", f"{path}.kind"),
-            f"{n_ubatch} is below n_ctx ({n_ctx}), but an embedding model computes a whole input at once: "
-            f"set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
+            f"{n_ubatch} is below n_ctx ({n_ctx}), but a model of kind {model.kind} computes a whole input "
+            f"at once: set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
         )
     if model.strategy == "on_demand" and model.preload and f"{path}.preload" in written:
         yield (

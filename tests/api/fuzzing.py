@@ -1,15 +1,17 @@
 """Requests made by schemathesis from /openapi.json, and what is wrong with the answers."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import httpx
 import schemathesis
 from msgspec import Struct, field
-from schemathesis.engine import Status, events, from_schema
+from schemathesis.engine import events, from_schema
+from schemathesis.engine.recorder import CheckNode, Interaction, ScenarioRecorder
 
 from tests.api.conftest import Json
+from tests.api.streamed import Streams
 
 # Never ends by itself, and is tested on its own.
 _ENDLESS = ("/edged/v1/events",)
@@ -34,18 +36,23 @@ class Outcome(Struct):
         """How many were sent."""
         return sum(counted.total() for counted in self.answers.values())
 
+    def add(self, other: "Outcome") -> None:
+        """What came of more requests."""
+        for operation, answers in other.answers.items():
+            self.answers.setdefault(operation, Counter()).update(answers)
+        self.problems |= other.problems
+
 
 def fuzz(url: str, models: Sequence[str], n_examples: int, seed: int | None = None) -> Outcome:
     """Send so many generated requests to each operation, after those that probe its limits."""
-    schema = schemathesis.openapi.from_dict(
-        _naming(httpx.get(f"{url}/openapi.json").json(), models), config=_config(url, n_examples, seed)
-    )
-    outcome = Outcome()
+    document = httpx.get(f"{url}/openapi.json").json()
+    schema = schemathesis.openapi.from_dict(_naming(document, models), config=_config(url, n_examples, seed))
+    outcome, streams = Outcome(), Streams(document)
     for event in from_schema(schema.exclude(path=list(_ENDLESS))).execute():
         if isinstance(event, events.ScenarioFinished):
-            _note(event, outcome)
+            _note(event.recorder, outcome, streams)
         elif isinstance(event, events.NonFatalError | events.FatalError):
-            outcome.problems[f"{type(event).__name__}"] = str(getattr(event, "info", event))
+            outcome.problems[type(event).__name__] = str(event)
     return outcome
 
 
@@ -54,6 +61,7 @@ def _config(url: str, n_examples: int, seed: int | None) -> schemathesis.Config:
         {
             **({} if seed is None else {"seed": seed}),
             "base-url": url,
+            "output": {"truncation": {"max-recorded-payload-size": 0}},
             "continue-on-failure": True,
             "request-timeout": _PATIENCE_S,
             "generation": {"database": "none", "deterministic": seed is not None},
@@ -84,11 +92,31 @@ def _named_models(paths: Json) -> Iterator[Any]:
                 yield schema
 
 
-def _note(event: events.ScenarioFinished, outcome: Outcome) -> None:
-    answers = outcome.answers.setdefault(event.recorder.label, Counter())
-    for case_id, sent in event.recorder.interactions.items():
+def _note(recorder: ScenarioRecorder, outcome: Outcome, streams: Streams) -> None:
+    operation = recorder.label
+    answers = outcome.answers.setdefault(operation, Counter())
+    for case_id, sent in recorder.interactions.items():
+        for problem, how in _problems(operation, recorder.checks.get(case_id, ()), sent, streams):
+            request = f"{sent.request.method} {sent.request.uri}\n{_text(sent.request.body)}"
+            outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}")
         answers[0 if sent.response is None else sent.response.status_code] += 1
-        for check in event.recorder.checks.get(case_id, ()):
-            if check.status == Status.FAILURE:
-                what = f"{event.recorder.label}: {check.name}"
-                outcome.problems.setdefault(what, f"{check.failure_info}\n{sent.request.body!r}")
+
+
+def _problems(
+    operation: str, checks: Iterable[CheckNode], sent: Interaction, streams: Streams
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with one answer, and how."""
+    for check in checks:
+        if check.failure_info is not None:
+            yield check.name, str(check.failure_info.failure)
+    if sent.response is None:
+        yield "no answer", f"within {_PATIENCE_S} s"
+        return
+    media_type = "".join(sent.response.headers.get("content-type", [])).partition(";")[0]
+    how = streams.problem(operation, sent.response.status_code, media_type, sent.response.content)
+    if how is not None:
+        yield "stream", how
+
+
+def _text(body: bytes | None) -> str:
+    return (body or b"").decode(errors="backslashreplace")[:2000]

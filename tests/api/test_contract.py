@@ -18,7 +18,7 @@ _WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
     api = Api(edged.pool, edged.metrics, Places())
-    app = framework(api, lambda: Gate.of(api.config.access), [embeddings.PATH])
+    app = framework(api, lambda: Gate.of(api.config.access), [embeddings.EMBEDDINGS.path])
     served = {
         (method, rule.rule)
         for rule in app.url_map.iter_rules()

@@ -162,10 +162,13 @@ def _error_answers(endpoints: Iterable[Endpoint], schemas: Schemas) -> Json:
     made = {}
     for endpoint in endpoints:
         for status in {*statuses(endpoint)} - {endpoint.status, *endpoint.otherwise}:
-            kind = OllamaError if endpoint.family == "ollama" else ErrorAnswer
-            content = {_JSON: {"schema": schemas.of(kind)}}
+            content = {_JSON: {"schema": schemas.of(_error_kind(endpoint))}}
             made[_error_name(endpoint, status)] = _answer(status, ERRORS[status], content)
     return dict(sorted(made.items()))
+
+
+def _error_kind(endpoint: Endpoint) -> type[Struct]:
+    return OllamaError if endpoint.family == "ollama" else ErrorAnswer
 
 
 def _error_name(endpoint: Endpoint, status: int) -> str:
@@ -191,9 +194,12 @@ def _content(endpoint: Endpoint, schemas: Schemas) -> Json:
 
 def _streamed(endpoint: Endpoint, schemas: Schemas) -> Json:
     """Of one event, or one line: OpenAPI 3.1 has no words for a stream of them."""
-    each: Any = schemas.of(endpoint.stream)
+    options = [schemas.of(endpoint.stream)]
+    if endpoint.request is not None:  # what goes wrong after the first byte is told within the stream
+        options.append(schemas.of(_error_kind(endpoint)))
+    each: Json = options[0] if len(options) == 1 else {"anyOf": options}
     if endpoint.stream_type != EVENT_STREAM:
-        return {"description": "Each line.", "allOf": [each]}
+        return {"description": "Each line.", **each}
     data = {"type": "string", "contentMediaType": _JSON, "contentSchema": each}
     return {
         "description": "Each event.",
