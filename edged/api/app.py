@@ -11,6 +11,7 @@ from edged.api.direct import Direct
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.openai import chat, completions, embeddings, models
+from edged.api.openai.responses import routes as responses
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
@@ -28,7 +29,7 @@ def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
     def gate() -> Gate:
         return gate_of(api.config.access)
 
-    for module in (models, chat, completions, facts, events, native_models, status):
+    for module in (models, chat, completions, responses, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api, gate)

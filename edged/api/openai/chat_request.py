@@ -1,6 +1,6 @@
 """What POST /v1/chat/completions takes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -9,14 +9,9 @@ from edged.api.endpoint import Refused
 from edged.api.openai.messages import Message
 from edged.api.openai.response_format import ResponseFormat
 from edged.api.openai.streaming import StreamOptions
+from edged.api.openai.thinking import Effort
 from edged.api.openai.tools import Choice, Tool
 
-Effort = Annotated[
-    Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"],
-    Meta(
-        description="none and minimal turn thinking off, where the model's template can; it sees the value."
-    ),
-]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 
 

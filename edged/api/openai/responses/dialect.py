@@ -119,4 +119,4 @@ class ResponsesDialect:
 
 
 def _named(body: Event) -> bytes:
-    return event(body, type(body).__struct_config__.tag)
+    return event(body, str(type(body).__struct_config__.tag))

@@ -6,10 +6,11 @@ from msgspec import Meta, Struct
 
 from edged.api import fields
 from edged.api.endpoint import Refused
-from edged.api.openai.chat_request import Effort, TopLogprobs
+from edged.api.openai.chat_request import TopLogprobs
 from edged.api.openai.response_format import ANY_OBJECT, Name, Wanted
 from edged.api.openai.responses.items import Item
 from edged.api.openai.responses.tools import Choice, Tool
+from edged.api.openai.thinking import Effort
 from edged.errors import InvalidRequest
 
 LOGPROBS = "message.output_text.logprobs"

@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from edged.api.openai.tools import Function, Name, Offer, Schema, Strict, chosen, offered
+from edged.api.generation.order import Offer
+from edged.api.openai.tools import Function, Name, Schema, Strict, chosen, offered
 
 
 class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
