@@ -42,7 +42,7 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, CHAT, ChatRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        generate = _generate(wanted)
+        generate = generate_of(wanted)
         dialect = ChatDialect(
             call.model,
             generate.n,
@@ -55,7 +55,8 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def _generate(wanted: ChatRequest) -> protocol.Generate:
+def generate_of(wanted: ChatRequest) -> protocol.Generate:
+    """What a runner is to do, but for tools. Raises InvalidRequest."""
     shape = grammar(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
     return protocol.Generate(
         id=0,

@@ -82,7 +82,8 @@ class ResponsesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = None
     max_output_tokens: fields.MaxTokens | None = None
     metadata: Annotated[
-        dict[str, str] | None, Meta(max_length=16, description="Labels, which the answer repeats.")
+        Annotated[dict[str, str], Meta(max_length=16)] | None,
+        Meta(description="Labels, which the answer repeats."),
     ] = None
     stream: fields.Stream | None = None
     stream_options: Annotated[StreamOptions | None, Meta(description="What a stream says.")] = None

@@ -42,7 +42,7 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, RESPONSES, ResponsesRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        generate = _generate(wanted)
+        generate = generate_of(wanted)
         tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
         dialect = ResponsesDialect(call.model, wanted, generate)
         return Run(api, call, dialect).answer(order_of(generate, tools), stream=bool(wanted.stream))
@@ -50,7 +50,8 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def _generate(wanted: ResponsesRequest) -> protocol.Generate:
+def generate_of(wanted: ResponsesRequest) -> protocol.Generate:
+    """What a runner is to do, but for tools. Raises InvalidRequest."""
     shape = grammar(None, schema_of(wanted.text))
     return protocol.Generate(
         id=0,
