@@ -86,10 +86,10 @@ def parse_fields(body: bytes) -> Fields:
     return value
 
 
-def convert(fields: Mapping[str, Any], kind: type[Typed]) -> Typed:
-    """Fields as a typed struct. Raises InvalidRequest naming the field."""
+def convert(fields: Mapping[str, Any], kind: type[Typed], *, strict: bool = True) -> Typed:
+    """Fields as a typed struct; if not `strict`, texts may stand for other values. Raises InvalidRequest."""
     try:
-        return msgspec.convert(fields, kind, strict=True, str_keys=True)
+        return msgspec.convert(fields, kind, strict=strict, str_keys=True)
     except msgspec.ValidationError as error:
         raise _named(str(error)) from error
 

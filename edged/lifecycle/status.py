@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from edged.policy.types import Kind
 from edged.runner import protocol
 
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
@@ -32,7 +33,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     state: State
-    kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
+    kind: Kind | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
     pinned: bool = False

@@ -2,9 +2,9 @@
 
     fake:generate?slots=2&step_s=0.01      one word of the last user message per step, then `stop`
     fake:embed?n_embd=4                    unit vectors made of the input's length
+    fake:rank                              how many of the query's words a document has
 
-Asked for the tokens of a text it tells its bytes (not those words that it counts); documents are ranked by
-how many of the query's words they have.
+Asked for the tokens of a text it tells its bytes (not those words that it counts).
 
 The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
 that the life cycle and HTTP are tested with real processes.
@@ -29,7 +29,7 @@ import msgspec
 from edged.runner import protocol
 from edged.runner.confine import confine
 from edged.runner.engine.text import TextStream
-from edged.runner.fake_answers import Job, next_event, prompt, told, too_long, unit_vector
+from edged.runner.fake_answers import Job, next_event, prompt, scores, told, too_long, unit_vector
 from edged.runner.pulse import Pulse
 
 N_VOCAB = 32_000
@@ -62,7 +62,6 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     tools: protocol.ToolFormat = "hermes"  # what it says that it writes; its answers are the same
     reasons: bool = False  # says that it thinks between <think> and </think>
     opens_reasoning: bool = False  # says that its prompts end with <think>
-    ranks: bool = False
     file_bytes: int = 1000
 
 
@@ -184,7 +183,7 @@ class FakeRunner:
             case protocol.Cool():
                 idle = not (self._running or self._waiting)
                 self._send(protocol.Cooled(idle, frame.shrink, knobs.file_bytes if idle else 0))
-            case protocol.Generate() | protocol.Embed():
+            case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 problem = self._problem(frame, start, knobs)
                 if problem is not None:
                     self._send(problem)
@@ -194,13 +193,15 @@ class FakeRunner:
                         Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
                         for index in range(frame.n)
                     )
+                elif isinstance(frame, protocol.Rank):
+                    self._answer(scores(frame), knobs)
                 else:
                     self._embed(frame, start, knobs)
-            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render() | protocol.Rank():
-                self._send(told(frame, ranks=knobs.ranks))
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
+                self._send(told(frame))
 
     def _problem(
-        self, frame: protocol.Generate | protocol.Embed, start: protocol.Start, knobs: Knobs
+        self, frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start, knobs: Knobs
     ) -> protocol.Rejected | None:
         """Why a request is not served."""
         if knobs.full or len(self._waiting) >= start.max_queue_requests:
@@ -216,6 +217,8 @@ class FakeRunner:
                 message = "messages: the model has no chat template; use /v1/completions"
                 return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
             return too_long(frame.id, "prompt", prompt(frame)[1], start.n_ctx)
+        if isinstance(frame, protocol.Rank):
+            return None
         for index, length in enumerate(map(len, [*frame.texts, *frame.token_lists])):
             refusal = None if frame.truncate else too_long(frame.id, f"input[{index}]", length, start.n_ctx)
             if refusal is not None:
@@ -239,7 +242,7 @@ class FakeRunner:
             knobs,
         )
 
-    def _answer(self, frame: protocol.Step | protocol.Embeddings, knobs: Knobs) -> None:
+    def _answer(self, frame: protocol.Step | protocol.Embeddings | protocol.Scores, knobs: Knobs) -> None:
         self._send(frame)
         if not self._told_reads:
             self._told_reads = True

@@ -68,9 +68,7 @@ def _said(job: Job, text: str, reason: Literal["stop", "length"] | None) -> prot
     return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
 
 
-def told(
-    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render | protocol.Rank, *, ranks: bool
-) -> protocol.FromRunner:
+def told(asked: protocol.Tokenize | protocol.Detokenize | protocol.Render) -> protocol.FromRunner:
     """The answer to what needs no slot."""
     match asked:
         case protocol.Tokenize():
@@ -85,10 +83,10 @@ def told(
             lines = [f"tool: {tool.name}" for tool in asked.tools]
             lines += [f"{message.role}: {message.content}" for message in asked.messages]
             return protocol.Text(asked.id, "\n".join([*lines, *["assistant:"] * asked.add_generation_prompt]))
-    if not ranks:
-        return _invalid(
-            asked.id, "documents: the model does not rank; only a cross-encoder does", "documents"
-        )
+
+
+def scores(asked: protocol.Rank) -> protocol.Scores:
+    """How many of the query's words each document has."""
     wanted = set(asked.query.split())
     return protocol.Scores(
         id=asked.id,

@@ -12,6 +12,7 @@ from edged.runner import protocol
 from edged.runner.engine.chat_format import chat_format
 from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
+from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
@@ -29,6 +30,7 @@ class Intake:
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
         self.max_answers = max_answers
+        self._pairs = Pairs(model.vocabulary, model.rank_template)
         self.chat: protocol.ChatFormat | None = None  # None: conversations cannot be rendered
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
@@ -132,6 +134,18 @@ class Intake:
         # the last token closes the input ([SEP]); a truncated one keeps it
         cut = [t if len(t) <= self._n_ctx else [*t[: self._n_ctx - 1], t[-1]] for t in inputs]
         return EmbedJob(request.id, cut, [])
+
+    def rank_job(self, request: protocol.Rank) -> EmbedJob:
+        """A query with each of the documents as token lists. Raises InvalidRequest."""
+        inputs = self._pairs.tokens(request.query, request.documents)
+        for index, tokens in enumerate(inputs):
+            if len(tokens) > self._n_ctx:
+                raise InvalidRequest(
+                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit"
+                    f" of {self._n_ctx}; shorten it",
+                    "documents",
+                )
+        return EmbedJob(request.id, inputs, [])
 
     def _prompt(self, request: protocol.Generate) -> tuple[list[int], str]:
         if request.messages is not None:

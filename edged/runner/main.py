@@ -130,7 +130,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    short = start.kind == "embed"
+    short = start.kind != "generate"
     lease = Lease(start.lease_fd, short=short, storage_bound=lambda: not prefetch.done, beat=pulse.beat)
     worker, kept = _worker(start, model, context, lease, outbox)
     pulse.count_nodes()
@@ -172,7 +172,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
 def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protocol.ToRunner]:
     """The same frames; requests hurry the reader."""
     for frame in frames:
-        if isinstance(frame, protocol.Generate | protocol.Embed):
+        if isinstance(frame, protocol.Generate | protocol.Embed | protocol.Rank):
             turns.ask()
         yield frame
 
@@ -182,12 +182,13 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
     warmth = Warmth(start, loaded, outbox.send)
     for frame in frames:
         match frame:
-            case protocol.Generate() | protocol.Embed():
+            case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 try:
+                    _check_kind(frame, start)
                     loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
                     outbox.send(_refusal(frame.id, str(error), error.param))
-            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render() | protocol.Rank():
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
                 outbox.send(_told(frame, loaded.intake))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
@@ -206,10 +207,17 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 return
 
 
-def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outbox) -> Any:
+def _check_kind(frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start) -> None:
+    """Raises InvalidRequest for what this kind of model does not do."""
+    kind = frame.__struct_config__.tag
+    if kind != start.kind:
+        raise InvalidRequest(f"model: it is of kind {start.kind}, and this needs one of kind {kind}", "model")
+
+
+def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Loaded, outbox: Outbox) -> Any:
     intake = loaded.intake
-    if isinstance(frame, protocol.Embed):
-        job = intake.embed_job(frame)
+    if not isinstance(frame, protocol.Generate):
+        job = intake.embed_job(frame) if isinstance(frame, protocol.Embed) else intake.rank_job(frame)
         loaded.rows.want(job.inputs)
         return job
     if frame.sampling.grammar is None:
@@ -219,7 +227,7 @@ def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outb
 
 
 def _told(
-    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render | protocol.Rank, intake: "Intake"
+    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render, intake: "Intake"
 ) -> protocol.FromRunner:
     """The answer to what needs no slot."""
     try:
@@ -228,9 +236,6 @@ def _told(
                 return intake.tokens(asked)
             case protocol.Detokenize() | protocol.Render():
                 return intake.text(asked)
-            case protocol.Rank():
-                message = "documents: the model does not rank; only a cross-encoder does"
-                return _refusal(asked.id, message, "documents")
     except InvalidRequest as error:
         return _refusal(asked.id, str(error), error.param)
 
@@ -243,7 +248,7 @@ def _worker(
     start: protocol.Start, model: "Model", context: "Context", lease: "Lease", outbox: Outbox
 ) -> tuple[Any, Kept]:
     """What computes, and what its context keeps."""
-    from edged.runner.engine.embed import EmbedWorker
+    from edged.runner.engine.embed import SCORES, VECTORS, EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
     from edged.runner.engine.pace import Pace
     from edged.runner.engine.scheduler import Limits, Scheduler
@@ -252,13 +257,14 @@ def _worker(
     from edged.runner.shelf import Shelf, put_away, rates_of
 
     send = telling_reads(outbox.send)
-    if start.kind == "embed":
+    if start.kind != "generate":
         if not context.pools:
             raise ModelFileError(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
-        embed = EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
-        return embed, Kept()
+        outcome = SCORES if start.kind == "rank" else VECTORS
+        most = (start.max_queue_requests, start.max_queue_tokens)
+        return EmbedWorker(context, lease, send, *most, outcome), Kept()
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,

@@ -1,6 +1,7 @@
 """A model's vocabulary. It only reads, so any thread may use it beside the one that computes."""
 
 import ctypes
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -19,6 +20,17 @@ class Vocabulary:
         self.eos_text = self._text_of(llama.llama_vocab_eos(self._vocab))
         self._remembered_piece = lru_cache(_REMEMBERED_PIECES)(self._piece)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
+
+    def pair(self, first: Sequence[int], second: Sequence[int]) -> list[int]:
+        """Two texts as one input, as cross-encoders are trained on; in llama-server's order."""
+        bos, eos, sep = (
+            function(self._vocab)
+            for function in (llama.llama_vocab_bos, llama.llama_vocab_eos, llama.llama_vocab_sep)
+        )
+        end = [eos if eos >= 0 else sep] if llama.llama_vocab_get_add_eos(self._vocab) else []
+        between = [sep] if llama.llama_vocab_get_add_sep(self._vocab) else []
+        tokens = [*([bos] if self.adds_bos else []), *first, *end, *between, *second, *end]
+        return [token for token in tokens if token >= 0]  # some vocabularies lack what they say they add
 
     @property
     def handle(self) -> Any:

@@ -49,7 +49,7 @@ class ChatTemplate:
 
     def tokens(self, messages: Sequence[Message]) -> list[int]:
         """The conversation as tokens, ready for the assistant's answer. Raises InvalidRequest."""
-        marker = _Marker(self._vocabulary)
+        marker = Marker(self._vocabulary)
         contents = [
             {"role": message.role, "content": marker.hide_control_texts(message.content)}
             for message in messages
@@ -83,7 +83,7 @@ def plain_tokens(vocabulary: VocabularyLike, text: str) -> list[int]:
     return vocabulary.tokenize(text, add_special=True, parse_special=False)
 
 
-class _Marker:
+class Marker:
     """Puts marks where a user's text spells control tokens, and tokenises around them.
 
     Without such text (nearly always) a conversation is tokenised in one piece, as every other server does.
@@ -106,13 +106,14 @@ class _Marker:
         self.hidden.append(found.group())
         return f"\ue000{self._nonce}:{len(self.hidden) - 1}\ue001"
 
-    def tokenize(self, rendered: str) -> list[int]:
+    def tokenize(self, rendered: str, *, add_special: bool = True) -> list[int]:
         tokens: list[int] = []
         pieces = re.split(f"\ue000{self._nonce}:(\\d+)\ue001", rendered)
         for index, piece in enumerate(pieces):
             hidden = index % 2 == 1
             text = self.hidden[int(piece)] if hidden else piece
-            tokens += self._vocabulary.tokenize(text, add_special=index == 0, parse_special=not hidden)
+            begins = add_special and index == 0
+            tokens += self._vocabulary.tokenize(text, add_special=begins, parse_special=not hidden)
         return tokens
 
 

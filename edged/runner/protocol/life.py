@@ -22,7 +22,7 @@ class Start(msgspec.Struct, frozen=True, tag="start", kw_only=True):
     """The first frame: what to load and how. `n_ctx` is per sequence."""
 
     path: str
-    kind: Literal["generate", "embed"]
+    kind: Literal["generate", "embed", "rank"]
     wait_for_prefetch: bool
     warmup: bool
     repack: bool

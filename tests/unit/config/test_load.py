@@ -253,7 +253,7 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "models: {a: {file: x, kind: embed, n_ctx: 512, n_ubatch: 256}}",
-            "models.a.n_ubatch: 256 is below n_ctx (512), but an embedding model",
+            "models.a.n_ubatch: 256 is below n_ctx (512), but a model of kind embed",
         ),
         (
             "models: {a: {file: x, strategy: on_demand, preload: true}}",

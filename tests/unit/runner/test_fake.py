@@ -14,6 +14,7 @@ import pytest
 from edged.runner import protocol, pulse
 from edged.runner.fake import knobs_of
 from edged.runner.fake_answers import unit_vector
+from tests.plans import kind_of
 
 Frame = TypeVar("Frame")
 
@@ -72,7 +73,7 @@ class Daemon:
 def _start(path: str) -> protocol.Start:
     return protocol.Start(
         path=path,
-        kind="embed" if path.startswith("fake:embed") else "generate",
+        kind=kind_of(path),
         wait_for_prefetch=False,
         warmup=False,
         repack=False,
@@ -223,15 +224,12 @@ def test_tokens_are_bytes_there_and_back(spawn: Spawn) -> None:
 
 
 def test_it_renders_and_ranks_by_words(spawn: Spawn) -> None:
-    daemon = spawn("fake:embed?ranks=1")
+    daemon = spawn("fake:rank")
     tools = (protocol.Tool("add"),)
     daemon.send(protocol.Render(id=1, messages=(protocol.Message("user", "hi"),), tools=tools))
     assert daemon.next(protocol.Text).text == "tool: add\nuser: hi\nassistant:"
     daemon.send(protocol.Rank(id=2, query="red fox", documents=("a red fox", "a fox", "")))
     assert daemon.next(protocol.Scores).scores == (2.0, 1.0, 0.0)
-    plain = spawn("fake:embed")
-    plain.send(protocol.Rank(id=1, query="a", documents=("a",)))
-    assert "does not rank" in plain.next(protocol.Rejected).message
 
 
 def test_it_says_how_it_writes(spawn: Spawn) -> None:

@@ -41,9 +41,9 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
 class Item(Struct, kw_only=True, forbid_unknown_fields=True):
     """A message (`role`, `content`), a call, its result, or reasoning; each may be an earlier answer's."""
 
-    type: Literal[
-        "message", "function_call", "function_call_output", "reasoning", "item_reference"
-    ] = "message"  # fmt: skip
+    type: Literal["message", "function_call", "function_call_output", "reasoning", "item_reference"] = (
+        "message"
+    )
     role: Literal["user", "assistant", "system", "developer"] | None = None
     content: str | list[Part] | None = None
     call_id: Annotated[str | None, Meta(description="Of a call and of its result.")] = None
@@ -100,7 +100,7 @@ def _take(told: list[protocol.Message], item: Item, tools: dict[str, str], path:
                 told[-1] = structs.replace(last, tool_calls=(*last.tool_calls, call))
         case "function_call_output":
             call_id = _said(item.call_id, f"{path}.call_id")
-            output = _text(item.output, f"{path}.output")
+            output = _text(_said(item.output, f"{path}.output"), f"{path}.output")
             told.append(protocol.Message("tool", output, tool_call_id=call_id, name=tools.get(call_id)))
         case "item_reference":
             raise Unsupported(f"{path}.type: answers are not kept; send the item itself", f"{path}.type")
@@ -113,7 +113,7 @@ def _is_open(last: protocol.Message) -> bool:
 
 def _message(item: Item, path: str) -> protocol.Message:
     role = _said(item.role, f"{path}.role")
-    content = _text(item.content, f"{path}.content")
+    content = _text(_said(item.content, f"{path}.content"), f"{path}.content")
     return protocol.Message("system" if role == "developer" else role, content)
 
 
@@ -125,11 +125,10 @@ def _call(item: Item, path: str) -> protocol.ToolCall:
     )
 
 
-def _text(content: str | Sequence[Part] | None, path: str) -> str:
+def _text(content: str | Sequence[Part], path: str) -> str:
     if isinstance(content, str):
         return content
-    parts = _said(content, path)
-    return "\n".join(_of_part(part, f"{path}[{index}]") for index, part in enumerate(parts))
+    return "\n".join(_of_part(part, f"{path}[{index}]") for index, part in enumerate(content))
 
 
 def _of_part(part: Part, path: str) -> str:
