@@ -29,6 +29,11 @@ CHAT = Endpoint(
     refused=REFUSED,
     answer=ChatCompletion,
     stream=ChatChunk,
+    example={
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    },
 )
 
 

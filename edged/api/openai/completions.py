@@ -28,6 +28,7 @@ COMPLETIONS = Endpoint(
     refused=REFUSED,
     answer=Completion,
     stream=Completion,
+    example={"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
 )
 
 

@@ -93,26 +93,26 @@ class ResponsesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 HARMLESS = {
-    "max_tool_calls": "it counts calls of OpenAI's own tools, of which there are none here",
-    "prompt_cache_key": "what was computed of the same beginning is found without it",
-    "prompt_cache_options": "what was computed of the same beginning is kept as long as there is room",
-    "prompt_cache_retention": "what was computed of the same beginning is kept as long as there is room",
-    "safety_identifier": "nobody is watched here",
-    "service_tier": "there is one",
-    "user": "nobody is watched here",
+    "max_tool_calls": "It counts calls of OpenAI's own tools, of which there are none here.",
+    "prompt_cache_key": "What was computed of the same beginning is found without it.",
+    "prompt_cache_options": "What was computed of the same beginning is kept as long as there is room.",
+    "prompt_cache_retention": "What was computed of the same beginning is kept as long as there is room.",
+    "safety_identifier": "Nobody is watched here.",
+    "service_tier": "There is one.",
+    "user": "Nobody is watched here.",
 }
 REFUSED = {
-    "access_programs": Refused("there are none here; leave it out"),
-    "background": Refused("answers are given at once; stream them if they take long", off=(False,)),
-    "background_options": Refused("answers are given at once; leave it out"),
-    "context_management": Refused("conversations are not shortened; send what is to be read", off=([],)),
-    "conversation": Refused("conversations are not kept; send the whole of it as input"),
-    "image": Refused("models here read text only; leave it out"),
-    "moderation": Refused("there is no moderation here; leave it out"),
-    "previous_response_id": Refused("answers are not kept; send the whole conversation as input"),
-    "prompt": Refused("there are no stored prompts; send instructions and input"),
-    "store": Refused("answers are not kept; send false, or leave it out", off=(False,)),
-    "truncation": Refused("inputs are not cut; shorten what is too long", off=("disabled",)),
+    "access_programs": Refused("there are none here; leave it out."),
+    "background": Refused("answers are given at once; stream them if they take long.", off=(False,)),
+    "background_options": Refused("answers are given at once; leave it out."),
+    "context_management": Refused("conversations are not shortened; send what is to be read.", off=([],)),
+    "conversation": Refused("conversations are not kept; send the whole of it as input."),
+    "image": Refused("models here read text only; leave it out."),
+    "moderation": Refused("there is no moderation here; leave it out."),
+    "previous_response_id": Refused("answers are not kept; send the whole conversation as input."),
+    "prompt": Refused("there are no stored prompts; send instructions and input."),
+    "store": Refused("answers are not kept; send false, or leave it out.", off=(False,)),
+    "truncation": Refused("inputs are not cut; shorten what is too long.", off=("disabled",)),
 }
 
 

@@ -29,6 +29,7 @@ RESPONSES = Endpoint(
     refused=REFUSED,
     answer=ResponseObject,
     stream=Event,
+    example={"model": "smollm2", "input": "What is the capital of France?", "max_output_tokens": 32},
 )
 
 
