@@ -15,6 +15,7 @@ from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
 from edged.api.ollama import models as ollama_models
 from edged.api.openai import chat, completions, embeddings, models
+from edged.api.openai.responses import routes as responses
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
@@ -22,7 +23,7 @@ from edged.service.liveness import Environ, Wsgi
 from edged.telemetry.metrics import Metrics
 
 _MODULES = (
-    *(models, chat, completions),
+    *(models, chat, completions, responses),
     ollama_models,
     *(facts, events, native_models, status),
 )
