@@ -27,7 +27,7 @@ class Build:
         self._work = work
         self.rules = rules
         self._scalars = Scalars(rules, language)
-        self._known: dict[str, str] = {}
+        self._own: dict[str, str] = {}
 
     def rule(self, schema: Any, path: str) -> str:
         """The name of a rule for a schema's instances. Raises InvalidRequest, TooLarge."""
@@ -75,16 +75,17 @@ class Build:
         """A rule, the same for equal alternatives: that is what ends recursion."""
         key = json.dumps(alternative)
         self._work.compare(key)
-        if key not in self._known:
+        known = self._own if '"$ref"' in key else self.rules.known  # references differ between documents
+        if key not in known:
             kind = alternative.get("type", "enum")
             if kind in ("object", "array"):
-                self._known[key] = self.rules.reserve()
+                known[key] = self.rules.reserve()
                 make = self._object if kind == "object" else self._array
-                make(self._known[key], alternative, path)
+                make(known[key], alternative, path)
             else:
                 makers = {"string": self._scalars.string, "enum": self._scalars.enum}
-                self._known[key] = makers.get(kind, self._scalars.simple)(alternative, path)
-        return self._known[key]
+                known[key] = makers.get(kind, self._scalars.simple)(alternative, path)
+        return known[key]
 
     def _array(self, name: str, array: Alternative, path: str) -> None:
         least, most = counts(array, "minItems", "maxItems", path)

@@ -34,6 +34,8 @@ class Rules:
 
     def __init__(self) -> None:
         self._bodies: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # by the bodies of rules that are not written twice
+        self.known: dict[str, str] = {}  # rules by what they are of, whichever schema that came from
         self._n_bytes = 0
         self._n_reserved = 0
         self._n_repeats = 0
@@ -43,7 +45,8 @@ class Rules:
     def copy(self) -> "Rules":
         """The same rules, to be written on by themselves."""
         other = copy.copy(self)
-        other._bodies, other.shapes, other._widths = dict(self._bodies), dict(self.shapes), dict(self._widths)
+        other._bodies, other._names, other.known = dict(self._bodies), dict(self._names), dict(self.known)
+        other.shapes, other._widths = dict(self.shapes), dict(self._widths)
         return other
 
     def reserve(self) -> str:
@@ -63,8 +66,10 @@ class Rules:
         return name
 
     def add(self, body: str) -> str:
-        """A new rule; returns its name."""
-        return self.define(self.reserve(), body)
+        """A rule of this body; returns its name."""
+        if body not in self._names:
+            self._names[body] = self.define(self.reserve(), body)
+        return self._names[body]
 
     def shape(self, name: str, shape: Shape) -> str:
         """Note a rule's shape, those of its parts first where that is possible; returns its name."""

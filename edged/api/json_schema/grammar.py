@@ -25,7 +25,7 @@ class Grammar:
         self._work = Work(_COMBINING)
 
     def rule(self, schema: Any, path: str) -> str:
-        """The name of a rule for a schema's instances; `path` is where that stands in the request.
+        """The name of a rule for a schema's instances; `path` says where that stands in the request.
 
         Raises InvalidRequest for what is no schema, Unsupported for what cannot be held; the rules are then as
         they were before.
