@@ -3,10 +3,8 @@
 import pytest
 
 from edged.api.app import ENDPOINTS, framework
-from edged.api.auth import Gate
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
-from edged.api.openai import embeddings
 from edged.api.work import Api, Places
 from tests.api.conftest import Running, Serve
 from tests.api.fuzzing import fuzz
