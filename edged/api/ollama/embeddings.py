@@ -9,7 +9,7 @@ from edged.api import fields
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
 from edged.api.ollama import names
-from edged.api.openai.inputs import Texts, inputs_of
+from edged.api.openai.inputs import Input, Texts, inputs_of
 from edged.api.ready import Asking
 from edged.api.vectors import check_dimensions, vectors_of
 from edged.api.work import Api, Call
@@ -85,7 +85,7 @@ def embed(api: Api, environ: Environ) -> bytes:
     """The answer of /api/embed. Raises what `edged.api.errors` has a row for."""
     patience = api.patience(environ)
     wanted = read_request(environ, EMBED, EmbedRequest)
-    texts = () if wanted.input in ("", []) else inputs_of(wanted.input, "input")[0]
+    texts = () if wanted.input in ("", []) else inputs_of(_as_inputs(wanted.input), "input")[0]
     call = api.call(names.configured(wanted.model), "embed", patience, wanted.keep_alive)
     made = _made(api, call, texts, truncate=wanted.truncate is not False, dimensions=wanted.dimensions)
     return msgspec.json.encode(
@@ -97,6 +97,10 @@ def embed(api: Api, environ: Environ) -> bytes:
             prompt_eval_count=made.n_tokens,
         )
     )
+
+
+def _as_inputs(given: str | list[str]) -> Input:
+    return given if isinstance(given, str) else [*given]
 
 
 def embeddings(api: Api, environ: Environ) -> bytes:
