@@ -27,9 +27,9 @@ Prompt = Annotated[
     ),
 ]
 Bias = Annotated[float, Meta(ge=-100, le=100)] | bool
+_FEW = Meta(max_length=1024)  # every step looks at all of them, for all who share the batch
 Biases = Annotated[
-    # every step looks at all of them, for all who share the batch
-    Annotated[dict[str, Bias] | list[tuple[str | Token, Bias]], Meta(max_length=1024)],
+    Annotated[dict[str, Bias], _FEW] | Annotated[list[tuple[str | Token, Bias]], _FEW],
     Meta(description="What is added to the logits of tokens, by number or text; false: never choose them."),
 ]
 
