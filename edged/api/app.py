@@ -10,6 +10,10 @@ from edged.api.direct import Direct
 from edged.api.docs import routes as docs
 from edged.api.door import Door
 from edged.api.endpoint import Endpoint, declared
+from edged.api.llamacpp import completion as llamacpp_completion
+from edged.api.llamacpp import embedding as llamacpp_embedding
+from edged.api.llamacpp import state as llamacpp_state
+from edged.api.llamacpp import text as llamacpp_text
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
@@ -25,6 +29,7 @@ from edged.telemetry.metrics import Metrics
 _MODULES = (
     *(models, chat, completions, responses),
     ollama_models,
+    *(llamacpp_completion, llamacpp_text, llamacpp_embedding, llamacpp_state),
     *(facts, events, native_models, status),
 )
 _DIRECT: tuple[tuple[Endpoint, Callable[[Api, Environ], bytes]], ...] = (
