@@ -10,7 +10,6 @@ from msgspec import Struct
 
 from edged.api.body import parse_fields, request_of
 from edged.api.openai import chat, completions
-from edged.api.openai import tools as chat_tools
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
 from edged.api.openai.embeddings import EMBEDDINGS, EmbeddingsRequest
@@ -60,8 +59,8 @@ def _bodies(kind: type[Struct], **usual: st.SearchStrategy[Any]) -> st.SearchStr
 def test_any_chat_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         wanted = request_of(parse_fields(json.dumps(body).encode()), chat.CHAT, ChatRequest)
-        chat_tools.offer(wanted.tools, wanted.tool_choice, parallel=True)
         protocol.pack(chat.generate_of(wanted))
+        chat.order_for(wanted)
 
 
 @given(_bodies(CompletionRequest, prompt=_JSON))

@@ -1,18 +1,20 @@
 """`response_format` and `json_schema` at the door. What the grammars hold is tested with the compiler."""
 
 import time
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from edged.api.body import Fields, request_of
 from edged.api.json_schema import grammar_of
-from edged.api.openai.chat import CHAT, generate_of
+from edged.api.openai.chat import CHAT, order_for
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
 from edged.api.openai.completions import COMPLETIONS
 from edged.api.openai.completions import generate_of as text_of
 from edged.errors import InvalidRequest
+from edged.lifecycle.handle import RunnerHandle
 from tests.api.conftest import Json, Running, chat_body
 
 SCHEMA: Json = {
@@ -26,7 +28,9 @@ NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEM
 
 def grammar_for(fields: Fields) -> str | None:
     """What a chat with these fields is held to."""
-    return generate_of(request_of(chat_body("hi", **fields), CHAT, ChatRequest)).sampling.grammar
+    handle = cast(RunnerHandle, SimpleNamespace(chat=None))
+    order = order_for(request_of(chat_body("hi", **fields), CHAT, ChatRequest))
+    return order(handle).generate.sampling.grammar
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
 """POST /v1/chat/completions."""
 
-import msgspec
 from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
+from edged.api.generation.course import Order
 from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
-from edged.api.openai.response_format import given, grammar, schema_of
+from edged.api.openai.response_format import given, only_schema, schema_of
 from edged.api.openai.streaming import wants_usage
 from edged.api.openai.thinking import template_options
 from edged.api.openai.tools import offer
@@ -47,27 +47,32 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, CHAT, ChatRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        generate = generate_of(wanted)
+        generate, order = generate_of(wanted), order_for(wanted)
         dialect = ChatDialect(
             call.model,
             generate.n,
             logprobs=generate.top_logprobs is not None,
             include_usage=wants_usage(wanted.stream_options),
         )
-        tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
-        return Run(api, call, dialect).answer(order_of(generate, tools), stream=bool(wanted.stream))
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 
 
+def order_for(wanted: ChatRequest) -> Order:
+    """What a request asks of a runner. Raises InvalidRequest."""
+    tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+    schema = only_schema(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+    return order_of(generate_of(wanted), tools, schema)
+
+
 def generate_of(wanted: ChatRequest) -> protocol.Generate:
-    """What a runner is to do, but for tools. Raises InvalidRequest."""
-    shape = grammar(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+    """What a runner is to do, but for tools and schemas. Raises InvalidRequest."""
     return protocol.Generate(
         id=0,
         messages=conversation(wanted.messages),
         template_options=template_options(wanted.reasoning_effort, wanted.chat_template_kwargs),
-        sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
+        sampling=sampling_of(wanted),
         max_tokens=_max_tokens(wanted),
         stop=stops_of(wanted.stop),
         cache_prompt=wanted.cache_prompt is not False,

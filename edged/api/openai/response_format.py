@@ -53,14 +53,18 @@ def given(schema: Any) -> Wanted | None:
     return None if schema is None else (schema, "json_schema")
 
 
-def grammar(written: str | None, *wanted: Wanted | None) -> str | None:
+def grammar(written: str | None, wanted: Wanted | None) -> str | None:
     """The one grammar that a request asks for: written out, or by a schema. Raises InvalidRequest."""
+    schema = only_schema(written, wanted)
+    return written if schema is None else grammar_of(*schema)
+
+
+def only_schema(written: str | None, *wanted: Wanted | None) -> Wanted | None:
+    """The one schema that a request asks for, where no grammar is `written` out. Raises InvalidRequest."""
     asked = [each for each in wanted if each is not None]
-    if not asked:
-        return written
-    if len(asked) > 1 or written is not None:
+    if len(asked) > 1 or (asked and written is not None):
         raise InvalidRequest(
             "response_format: only one of response_format, json_schema and grammar can shape an answer",
             asked[0][1].split(".")[0],
         )
-    return grammar_of(*asked[0])
+    return asked[0] if asked else None

@@ -1,11 +1,11 @@
 """Functions that a model may call, as OpenAI's clients offer them."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edged.api.errors import Unsupported
 from edged.api.generation.order import Offer
@@ -16,7 +16,9 @@ MAX_TOOLS = 128  # OpenAI's own bound; the context is full long before
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.\-]{1,64}$")]
 Schema = Annotated[dict[str, Any], Meta(description="A JSON schema of the arguments; calls are held to it.")]
-Strict = Annotated[bool | None, Meta(description="Changes nothing: calls are held to the schema anyway.")]
+Strict = Annotated[
+    bool | None, Meta(description="Refuse a schema that calls cannot be held to, instead of any arguments.")
+]
 
 
 class Function(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -75,49 +77,47 @@ def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) ->
     """What a chat request offers. Raises InvalidRequest, Unsupported."""
     functions = [_function(tool, f"tools[{index}]") for index, tool in enumerate(tools or ())]
     known = offered((function, f"tools[{index}].function") for index, function in enumerate(functions))
+    known = structs.replace(known, parallel=parallel)
     if choice is None or isinstance(choice, str):
-        return chosen(known, choice or "auto", None, parallel=parallel)
+        return chosen(known, choice or "auto", None)
     if choice.type == "function" and choice.function is not None:
-        return chosen(known, "required", [choice.function.name], parallel=parallel)
+        return chosen(known, "required", [choice.function.name])
     if choice.type == "allowed_tools" and (allowed := choice.allowed_tools) is not None:
-        names = [tool.function.name for tool in allowed.tools]
-        return chosen(known, allowed.mode, names, parallel=parallel)
+        return chosen(known, allowed.mode, [tool.function.name for tool in allowed.tools])
     if choice.type == "custom":
         raise Unsupported("tool_choice.type: custom tools are not supported; offer a function", "tool_choice")
     raise InvalidRequest(f"tool_choice.{choice.type}: is missing", f"tool_choice.{choice.type}")
 
 
-def offered(functions: Iterable[tuple[Function, str]]) -> dict[str, protocol.Tool]:
-    """Functions, each with where it stands in the request, as tools by their names. Raises InvalidRequest."""
+def offered(functions: Iterable[tuple[Function, str]]) -> Offer:
+    """Functions, each with where it stands in the request. Raises InvalidRequest."""
     tools: dict[str, protocol.Tool] = {}
+    strict: set[str] = set()
     for function, path in functions:
         if function.name in tools:
             raise InvalidRequest(f"{path}.name: is there twice; give each function its own", f"{path}.name")
         parameters = "" if function.parameters is None else json.dumps(function.parameters)
         tools[function.name] = protocol.Tool(function.name, function.description or "", parameters)
+        strict.update([function.name] if function.strict else [])
     if len(tools) > MAX_TOOLS:
         raise InvalidRequest(f"tools: {len(tools)} are too many; at most {MAX_TOOLS} are accepted", "tools")
-    return tools
+    return Offer(tuple(tools.values()), strict=frozenset(strict))
 
 
-def chosen(
-    tools: Mapping[str, protocol.Tool],
-    choice: Literal["none", "auto", "required"],
-    names: Sequence[str] | None,
-    *,
-    parallel: bool,
-) -> Offer:
-    """An offer of those tools that are named, or all. Raises InvalidRequest."""
+def chosen(offer: Offer, choice: Literal["none", "auto", "required"], names: Sequence[str] | None) -> Offer:
+    """The offer of those tools that are named, or all. Raises InvalidRequest."""
+    tools = {tool.name: tool for tool in offer.tools}
     if names is not None:
-        unknown = [name for name in names if name not in tools]
-        if unknown:
+        if not tools.keys() >= set(names):
             raise InvalidRequest("tool_choice: names a function that is not in tools", "tool_choice")
         tools = {name: tools[name] for name in names}
     if choice == "required" and not tools:
         raise InvalidRequest(
             "tool_choice: demands a call, but tools is empty; offer a function", "tool_choice"
         )
-    return Offer(tuple(tools.values()), choice, parallel)
+    return structs.replace(
+        offer, tools=tuple(tools.values()), choice=choice, strict=offer.strict & tools.keys()
+    )
 
 
 def arguments(text: str, path: str) -> str:

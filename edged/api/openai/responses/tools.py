@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edged.api.generation.order import Offer
 from edged.api.openai.tools import Function, Name, Schema, Strict, chosen, offered
@@ -44,11 +44,12 @@ Choice = Annotated[
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
     """What a request offers. Raises InvalidRequest."""
     known = offered((_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ()))
+    known = structs.replace(known, parallel=parallel)
     if choice is None or isinstance(choice, str):
-        return chosen(known, choice or "auto", None, parallel=parallel)
+        return chosen(known, choice or "auto", None)
     if choice.type == "function":
-        return chosen(known, "required", [choice.name or ""], parallel=parallel)
-    return chosen(known, choice.mode, [tool.name for tool in choice.tools], parallel=parallel)
+        return chosen(known, "required", [choice.name or ""])
+    return chosen(known, choice.mode, [tool.name for tool in choice.tools])
 
 
 def _function(tool: Tool) -> Function:
