@@ -94,8 +94,36 @@ def test_what_the_model_thinks_is_free(vocabulary: Vocabulary) -> None:
 
 def test_a_control_token_is_not_taken_for_its_text(vocabulary: Vocabulary) -> None:
     """Its text would fit into a string, but the client does not get it."""
-    silent = Wishes(vocabulary, 'root ::= "\\"" [a-z<|_>] [a-z<|_>] "\\""', Gate())
-    silent.want('"', "<|im_start|>", "<|im_start|>", '"')
-    assert len(silent.text) == 4
+    silent = Wishes(vocabulary, STRING, Gate())
+    assert silent.want('"') == '"'
+    assert silent.want("<|im_start|>") != ""
     shown = Wishes(vocabulary, STRING, Gate(), control_pieces=True)
     assert shown.want('"', "<|im_start|>", '"') == '"<|im_start|>"'
+
+
+CHAINS = [
+    Sampling(temperature=0),
+    Sampling(temperature=0, repeat_penalty=1.3, logit_bias={5: 3.0, 40: -4.0}),
+    Sampling(temperature=1, top_k=3, seed=1),
+    Sampling(temperature=0.7, min_p=0.5, top_p=1, presence_penalty=1, seed=1),
+    Sampling(temperature=0.7, min_p=0, seed=1),
+]
+
+
+@pytest.mark.parametrize("sampling", CHAINS, ids=str)
+def test_the_likeliest_tokens_decide_as_all_do(
+    vocabulary: Vocabulary, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grammar is asked of a few tokens only where the others could not be chosen anyway."""
+
+    def chosen() -> list[int | None]:
+        grammar = Grammar(vocabulary, 'root ::= [a-z ]+ "."', Gate(), control_pieces=False)
+        sampler = Sampler(vocabulary, stages(sampling), sampling.logit_bias, grammar, [5, 40, 300])
+        random = np.random.default_rng(1)
+        return [
+            sampler.choose(random.standard_t(3, vocabulary.size).astype(np.float32) * 2) for _ in range(60)
+        ]
+
+    among_few = chosen()
+    monkeypatch.setattr(Sampler, "_among_likeliest", lambda *_: None)
+    assert chosen() == among_few
