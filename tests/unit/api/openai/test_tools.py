@@ -25,7 +25,7 @@ NOW = protocol.Tool("now")
 
 def offered(choice: Any = None, names: tuple[str, ...] = ("weather", "now"), parallel: bool = True) -> Offer:
     """What a chat offers; a request in the other shape must offer the same."""
-    functions = {
+    functions: dict[str, dict[str, Any]] = {
         "weather": {"name": "weather", "description": "of a city", "parameters": SCHEMA, "strict": True},
         "now": {"name": "now"},
     }
