@@ -5,8 +5,10 @@ import time
 from collections.abc import Callable
 
 from edged import __version__
+from edged.config.keys import new_key
 from edged.config.paths import state_dir
 from edged.config.schema import Config
+from edged.config.source import Source
 from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner, replanner
@@ -33,14 +35,15 @@ _ANSWER_S = 5.0  # for our own request, on a machine that is busy
 _STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
 
-def run(config: Config, read: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `read` gives then.
+def run(config: Config, source: Source) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `source` holds then.
 
     Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
     comes up.
     """
     configure(config.logging.level, config.logging.format)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
+    administrators_key = new_key()
     with Signals() as signals:
         listening = listen(config.server.host, config.server.port)
         server = Server(listening.sock, _limits(config))
@@ -51,11 +54,14 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         pool = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
-            pool = _start(config, server, record, meter)
+            pool = _start(config, server, record, meter, administrators_key)
             pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
-            reloading = _reloading(pool, server, record, read)
-            control = Control({"reload": reloading.run, "url": lambda: server.url})
+            reloading = _reloading(pool, server, record, source.read)
+            control = Control(
+                {"reload": reloading.run, "url": lambda: server.url},
+                {"keys": source.take_keys, "key": lambda _: administrators_key},
+            )
             control.open()
             watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
             log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
@@ -69,7 +75,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
             record.close()
 
 
-def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> Pool:
+def _start(config: Config, server: Server, record: Record, meter: GainMeter, administrators_key: str) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
@@ -91,7 +97,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         metrics.watch(pool.statuses)
         metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
-        server.set_app(create_app(pool, metrics))
+        server.set_app(create_app(pool, metrics, administrators_key))
         pool.when_started(started)
     except BaseException:
         pool.close()
