@@ -3,10 +3,11 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from edged import __version__
 from edged.config.keys import new_key
-from edged.config.paths import state_dir
+from edged.config.paths import state_dir, tls_files
 from edged.config.schema import Config
 from edged.config.source import Source
 from edged.lifecycle.briefing import Briefing
@@ -29,6 +30,9 @@ from edged.service.server import Limits, Server
 from edged.service.signals import Signals
 from edged.service.watch import News, Watch
 
+if TYPE_CHECKING:
+    from edged.service.certificate import Certificate
+
 log = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0  # for our own request, on a machine that is busy
@@ -42,11 +46,13 @@ def run(config: Config, source: Source) -> None:
     comes up.
     """
     configure(config.logging.level, config.logging.format)
+    certificate = _certificate(config)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     administrators_key = new_key()
     with Signals() as signals:
         listening = listen(config.server.host, config.server.port)
         server = Server(listening.sock, _limits(config))
+        server.set_tls(certificate.secure if certificate else None)
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
         log.info("edged %s has started", __version__, extra={"EVENT": "started"})
@@ -108,9 +114,12 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, adm
 def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Config]) -> Reloading:
     """What applies a changed configuration; access and limits of requests follow the pool's."""
 
-    def settle(config: Config) -> None:
+    def settle(config: Config) -> tuple[str, ...]:
+        certificate = _certificate(config)
         configure(config.logging.level, config.logging.format)
         server.set_limits(_limits(config))
+        server.set_tls(certificate.secure if certificate else None)
+        return (f"the certificate is {certificate.text}",) if certificate else ()
 
     plan = replanner(record.measured, record.planned_on)
     return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
@@ -171,6 +180,21 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
 def _tell_draining(n_requests: int) -> None:
     what = "1 request" if n_requests == 1 else f"{n_requests} requests"
     notify(status=f"draining {what}", watchdog=True)
+
+
+def _certificate(config: Config) -> "Certificate | None":
+    """What connections are secured with, read anew. Raises ConfigError."""
+    files = tls_files(config)
+    if files is None:
+        return None
+    from edged.service.certificate import load
+
+    certificate = load(*files)
+    if certificate.fault:
+        log.warning("server.tls_certificate: %s: %s", files[0], certificate.text)
+    if certificate.exposed:
+        log.warning("server.tls_key: %s: everybody on this machine can read it: chmod o-r", files[1])
+    return certificate
 
 
 def _limits(config: Config) -> Limits:

@@ -6,19 +6,20 @@ import os
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import click
 import msgspec
 
+from edged.cli import connection
 from edged.config.keys import parse_key
 from edged.config.load import load
+from edged.config.paths import tls_files
 from edged.config.schema import Config
 from edged.errors import EdgedError
 from edged.service.control import ask
 
 _CONNECT_S = 5.0
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 _URL_VARIABLE, _KEY_VARIABLE = "EDGED_URL", "EDGED_API_KEY"
 
 
@@ -50,25 +51,23 @@ def connect(config_file: Path | None, url: str | None) -> "Client":
     config = load(config_file)
     is_named = config_file is not None or "EDGED_CONFIG" in os.environ
     address = _configured(config) if is_named and config.server.port else _said(config)
-    return Client(address, given_key or _key(config, address))
+    files = tls_files(config)
+    return Client(address, given_key or _key(config, address), files[0] if files else None)
 
 
 class Client:
     """One edged. Each call has a connection of its own."""
 
-    def __init__(self, url: str, key: str | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise EdgedError(f"{url}: expected an address such as http://127.0.0.1:8080")
-        self._host = _ANYWHERE.get(parts.hostname, parts.hostname)
-        self._port = parts.port or 80
+    def __init__(self, url: str, key: str | None = None, certificate: Path | None = None) -> None:
+        """`certificate`: the file of the one that is trusted, see `connection.connect`."""
+        self._address = connection.Address.of(url)
+        self._certificate = certificate
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
     @property
     def url(self) -> str:
         """Where it is asked."""
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return str(self._address)
 
     def get(self, path: str) -> Any:
         """The JSON at a path. Raises EdgedError with what edged says is wrong."""
@@ -119,14 +118,11 @@ class Client:
         headers = {**self._headers, "Connection": "close"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=_CONNECT_S)
         try:
-            connection.connect()
-            connection.sock.settimeout(None)
-            connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
-            response = connection.getresponse()
+            opened = connection.connect(self._address, self._certificate, _CONNECT_S)
+            opened.request(method, path, None if body is None else msgspec.json.encode(body), headers)
+            response = opened.getresponse()
         except (OSError, http.client.HTTPException) as error:
-            connection.close()
             raise EdgedError(
                 f"no edged answers at {self.url} ({error}); is it running? --url names another address"
             ) from error
@@ -165,8 +161,8 @@ def _message(said: Any) -> str | None:
 
 
 def _configured(config: Config) -> str:
-    host = config.server.host
-    return f"http://[{host}]:{config.server.port}" if ":" in host else f"http://{host}:{config.server.port}"
+    host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
+    return f"{'https' if tls_files(config) else 'http'}://{host}:{config.server.port}"
 
 
 def _key(config: Config, address: str) -> str | None:

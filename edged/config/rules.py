@@ -5,7 +5,7 @@ import re
 from collections.abc import Container, Iterator, Sequence
 
 from edged.config.keys import BadKey, parse_key
-from edged.config.schema import Access, Config, Model
+from edged.config.schema import Access, Config, Model, Server
 
 Finding = tuple[
     tuple[str, ...], str
@@ -55,6 +55,20 @@ def _server(config: Config) -> Iterator[Finding]:
             ("server.max_connections", "server.max_requests"),
             f"{server.max_connections} connections cannot carry max_requests {server.max_requests}: "
             "every request needs one",
+        )
+    yield from _tls(server)
+
+
+def _tls(server: Server) -> Iterator[Finding]:
+    files = {"tls_certificate": server.tls_certificate, "tls_key": server.tls_key}
+    for name, file in files.items():
+        if file != "none" and not file.startswith(("/", "~")):
+            yield (f"server.{name}",), f'expected the whole path of a PEM file, from / on, got "{file}"'
+    if len(missing := [name for name, file in files.items() if file == "none"]) == 1:
+        given = next(name for name in files if name not in missing)
+        yield (
+            (f"server.{missing[0]}", f"server.{given}"),
+            f"none, but {given} is set: HTTPS needs both files; set this one as well, or both to none",
         )
 
 

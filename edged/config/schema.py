@@ -42,6 +42,16 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[
         int, Meta(ge=0, le=65535), _doc("Port to listen on; 0 picks a free one and prints it.")
     ] = 8080
+    tls_certificate: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("PEM file of the certificate and those that it rests on, for HTTPS; none: plain HTTP."),
+    ] = "none"
+    tls_key: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("PEM file of the certificate's private key. Both files are read again at each reload."),
+    ] = "none"
     max_requests: Annotated[
         int, Meta(ge=1, le=512), _doc("Requests worked on at once; further ones get 429.")
     ] = 32
@@ -257,6 +267,9 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _size(0),
         _doc("Disk space for prompts that were asked for again, kept over an unload; 0: none."),
     ] = Bytes(64 << 20)
+    matryoshka: Annotated[
+        bool, _doc("Embeddings may be cut to fewer dimensions; only for models that were trained for it.")
+    ] = False
 
 
 class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -28,10 +28,10 @@ class Reload:
     """Applies the configuration as it is written now. One at a time: the caller sees to that."""
 
     def __init__(
-        self, pool: Pool, read: Callable[[], Config], plan: Plan, settle: Callable[[Config], None]
+        self, pool: Pool, read: Callable[[], Config], plan: Plan, settle: Callable[[Config], tuple[str, ...]]
     ) -> None:
-        """`read` raises ConfigError. `settle` puts in force what lies outside the pool, or raises ConfigError
-        and has changed nothing."""
+        """`read` raises ConfigError. `settle` puts in force what lies outside the pool and returns what is to
+        be said about that, or raises ConfigError and has changed nothing."""
         self._pool = pool
         self._read = read
         self._plan = plan
@@ -48,7 +48,7 @@ class Reload:
         if found.fixed:
             raise ConfigError([_restart(path) for path in found.fixed])
         intent = self._intent(new, found)
-        self._settle(new)
+        found = msgspec.structs.replace(found, changes=(*found.changes, *self._settle(new)))
         handover = self._pool.apply(new, intent.planned, intent.kept)
         handover.finish(new.server.drain_timeout)
         remove_unused(new)

@@ -9,11 +9,32 @@ import msgspec
 _OLLAMAS = "/api/"
 
 
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What is wrong."""
+
+    message: str  # and what to change
+    type: str
+    param: str | None  # the field to change
+    code: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """An error as OpenAI's clients expect it."""
+
+    error: ErrorDetail
+
+
+class OllamaError(msgspec.Struct, frozen=True):
+    """An error as ollama's clients expect it."""
+
+    error: str
+
+
 def error_body(path: str, message: str, kind: str, code: str, param: str | None = None) -> bytes:
-    """JSON as a path's clients expect it: `{"error": message}` on ollama's, else OpenAI's object."""
+    """JSON as a path's clients expect it."""
     if path.startswith(_OLLAMAS):
-        return msgspec.json.encode({"error": message})
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+        return msgspec.json.encode(OllamaError(message))
+    return msgspec.json.encode(ErrorAnswer(ErrorDetail(message, kind, param, code)))
 
 
 class Problem(msgspec.Struct, frozen=True):

@@ -38,7 +38,9 @@ def planned(config: Config, _memory: MemoryFacts | None = None) -> Planned:
     return Planned(snapshot=snapshot, plans=plans, problems=problems)
 
 
-def reload(running: Running, after: Config, settle: Callable[[Config], None] = lambda _: None) -> str:
+def reload(
+    running: Running, after: Config, settle: Callable[[Config], tuple[str, ...]] = lambda _: ()
+) -> str:
     """Apply a configuration."""
     return Reload(running.pool, lambda: after, planned, settle).run()
 
@@ -216,12 +218,15 @@ def wrong(config: Config) -> None:
     ],
 )
 def test_what_cannot_be_applied_changes_nothing(
-    serve: Serve, after: Callable[[Config], Config], settle: Callable[[Config], None] | None, why: str
+    serve: Serve,
+    after: Callable[[Config], Config],
+    settle: Callable[[Config], tuple[str, ...]] | None,
+    why: str,
 ) -> None:
     running = serve({"chat": "fake:generate"})
     before, pid = running.pool.config, running.pool.status("chat").pid
     with pytest.raises(ConfigError, match=why):
-        reload(running, after(before), settle or (lambda _: None))
+        reload(running, after(before), settle or (lambda _: ()))
     assert running.pool.config is before
     assert running.pool.status("chat").pid == pid
     assert running.chat("hi").status == 200

@@ -85,7 +85,8 @@ def test_the_edged_of_this_machine_gives_its_administrator_a_key(
 
 def test_an_address_needs_no_file(runtime: Path) -> None:
     assert where(connect(None, "192.168.1.7:8080")) == "http://192.168.1.7:8080"
-    for wrong in ("https://box:1", "http://", ""):
+    assert where(connect(None, "https://box.local")) == "https://box.local:443"
+    for wrong in ("ftp://box:1", "http://", "", "http://box:port"):
         with pytest.raises(EdgedError, match="expected an address such as"):
             connect(None, wrong)
 

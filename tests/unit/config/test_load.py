@@ -81,7 +81,7 @@ def test_all_problems_are_reported_at_once(write: Write) -> None:
         "edged.yaml: models.smollm2.stratgy: unknown key (did you mean strategy?); known: file, kind, "
         "strategy, preload, pinned, keep_alive, repack, n_ctx, n_ctx_min, n_seq_max, n_batch, n_ubatch, "
         "n_threads, type_k, type_v, max_queue_requests, max_queue_tokens, step_time, speculation, "
-        "prefix_cache",
+        "prefix_cache, matryoshka",
         '--set loading.prefetch: expected true or false, got "maybe"',
     )
 
