@@ -205,4 +205,5 @@ def _limits(config: Config) -> Limits:
         max_body_bytes=server.max_body,
         header_timeout_s=server.header_timeout,
         idle_timeout_s=server.idle_timeout,
+        answer_timeout_s=server.request_timeout,
     )

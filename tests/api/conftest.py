@@ -160,6 +160,7 @@ def start(
             max_body_bytes=config.server.max_body,
             header_timeout_s=config.server.header_timeout,
             idle_timeout_s=config.server.idle_timeout,
+            answer_timeout_s=config.server.request_timeout,
         ),
     )
     server.set_app(create_app(pool, metrics))
