@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -110,6 +111,12 @@ class _Silent:
     def reads(self, plan: LoadPlan, reads: protocol.Reads) -> None: ...
     def failed(self, plan: LoadPlan, reason: str, how: str) -> None: ...
     def unloaded(self, plan: LoadPlan, cause: str) -> None: ...
+
+
+def eventually(check: Callable[[], bool]) -> bool:
+    """Wait until something that another process does has happened."""
+    patience = threading.Event()
+    return any(check() or patience.wait(0.01) for _ in range(int(PATIENCE_S / 0.01)))
 
 
 def chat_body(text: str, **more: Any) -> Json:
