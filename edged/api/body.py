@@ -86,30 +86,12 @@ def parse_fields(body: bytes) -> Fields:
     return value
 
 
-def convert(fields: Mapping[str, Any], kind: type[Typed]) -> Typed:
-    """Fields as a typed struct. Raises InvalidRequest naming the field."""
+def convert(fields: Mapping[str, Any], kind: type[Typed], *, strict: bool = True) -> Typed:
+    """Fields as a typed struct; if not `strict`, texts may stand for other values. Raises InvalidRequest."""
     try:
-        return msgspec.convert(fields, kind, strict=True, str_keys=True)
+        return msgspec.convert(fields, kind, strict=strict, str_keys=True)
     except msgspec.ValidationError as error:
         raise _named(str(error)) from error
-
-
-def take(fields: Fields, names: tuple[str, ...]) -> Fields:
-    """Remove some fields and return them."""
-    return {name: fields.pop(name) for name in names if name in fields}
-
-
-def drop_harmless(fields: Fields, ignored: frozenset[str], neutral: Mapping[str, tuple[Any, ...]]) -> None:
-    """Remove fields that change nothing, and those that only ask for what happens anyway.
-
-    `neutral` holds the values of unsupported fields that mean "off"; None always does. Raises Unsupported.
-    """
-    for name in ignored & fields.keys():
-        del fields[name]
-    for name in neutral.keys() & fields.keys():
-        value = fields.pop(name)
-        if value is not None and not _is_one_of(value, neutral[name]):
-            raise Unsupported(f"{name}: this version of edged does not support it; leave it out", name)
 
 
 def _is_one_of(value: Any, known: tuple[Any, ...]) -> bool:

@@ -1,9 +1,13 @@
 """What an endpoint takes and gives, said once: what validates requests also makes OpenAPI and docs/api.md."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from types import ModuleType
 from typing import Any, Literal
 
 from msgspec import Struct
+
+# Answers of every endpoint but the few that are open to everybody; 404 and 413 follow from what it takes.
+ERRORS = (400, 401, 403, 429, 500, 503)
 
 Family = Literal["openai", "ollama", "llama.cpp", "edged"]
 
@@ -31,3 +35,12 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     media_type: str = "application/json"
     stream: Any = None  # type of an event, where the client may ask for a stream
     stream_type: str = "text/event-stream"
+    errors: tuple[int, ...] = ERRORS
+    otherwise: Mapping[int, Any] = {}  # types of answers with another status that are no errors
+    example: Any = None  # a body that is answered where there are models named smollm2 and minilm
+
+
+def declared(modules: Iterable[ModuleType]) -> tuple[Endpoint, ...]:
+    """Every endpoint that these modules declare, in order, once."""
+    found = (each for module in modules for each in vars(module).values() if isinstance(each, Endpoint))
+    return tuple({(each.method, each.path): each for each in found}.values())

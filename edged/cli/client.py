@@ -2,7 +2,7 @@
 
 import http.client
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,40 +62,67 @@ class Client:
         self._certificate = certificate
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
 
+    @property
+    def url(self) -> str:
+        """Where it is asked."""
+        return str(self._address)
+
     def get(self, path: str) -> Any:
         """The JSON at a path. Raises EdgedError with what edged says is wrong."""
         return self._call("GET", path)
 
-    def post(self, path: str) -> Any:
-        """POST without a body, however long the answer takes. Raises as `get` does."""
-        return self._call("POST", path)
+    def post(self, path: str, body: Any = None) -> Any:
+        """POST JSON, or without a body, however long the answer takes. Raises as `get` does."""
+        return self._call("POST", path, body)
 
     def events(self) -> Iterator[dict[str, Any]]:
         """What happens, until edged ends. Raises as `get` does."""
-        response = self._open("GET", "/edged/v1/events")
+        for told in self._stream("GET", "/edged/v1/events"):
+            if not isinstance(told, str):
+                yield told
+
+    def stream(self, path: str, body: Any) -> Generator[dict[str, Any] | str, None, None]:
+        """The events of a streamed answer; a text is no part of it, but says how far it is.
+
+        Whoever closes the iterator ends the answer. Raises as `get` does, also for what goes wrong within.
+        """
+        for told in self._stream("POST", path, body):
+            if not isinstance(told, str) and "error" in told:
+                raise EdgedError(_message(told) or "edged could not go on")
+            yield told
+
+    def _stream(self, method: str, path: str, body: Any = None) -> Iterator[dict[str, Any] | str]:
+        response = self._open(method, path, body)
         try:
             for line in response:
+                if line.startswith(b"data: [DONE]"):
+                    return
                 if line.startswith(b"data: "):
                     yield msgspec.json.decode(line[6:], type=dict[str, Any])
-        except (OSError, http.client.HTTPException) as error:
-            raise EdgedError(f"edged at {self._address} has broken off: {error}") from error
+                elif line.startswith(b": "):
+                    yield line[2:].decode("utf-8", "replace").rstrip()
+        except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
+            raise EdgedError(f"edged at {self.url} has broken off: {error}") from error
         finally:
             response.close()
 
-    def _call(self, method: str, path: str) -> Any:
-        response = self._open(method, path)
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        response = self._open(method, path, body)
         with response:
             return _json(response)
 
-    def _open(self, method: str, path: str) -> http.client.HTTPResponse:
+    def _open(self, method: str, path: str, body: Any = None) -> http.client.HTTPResponse:
         """A response whose status says that all is well."""
+        headers = {**self._headers, "Connection": "close"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         try:
             opened = connection.connect(self._address, self._certificate, _CONNECT_S)
-            opened.request(method, path, headers={**self._headers, "Connection": "close"})
+            opened.request(method, path, None if body is None else msgspec.json.encode(body), headers)
             response = opened.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise EdgedError(
-                f"no edged answers at {self._address} ({error}); is it running? --url names another address"
+                f"no edged answers at {self.url} ({error}); is it running? --url names another address"
             ) from error
         if response.status < 400:
             return response
@@ -118,10 +145,17 @@ def _json(response: http.client.HTTPResponse) -> Any:
 def _problem(response: http.client.HTTPResponse) -> str:
     """What an error answer says."""
     said = _json(response)
-    message = said.get("error", {}).get("message") if isinstance(said, dict) else None
+    message = _message(said)
     if response.status == 401:
         return f"{message}; ${_KEY_VARIABLE} names one, and so does the configuration, which root may read"
-    return str(message or f"edged answered {response.status}")
+    return message or f"edged answered {response.status}"
+
+
+def _message(said: Any) -> str | None:
+    """What an error says, in OpenAI's shape."""
+    error = said.get("error") if isinstance(said, dict) else None
+    message = error.get("message") if isinstance(error, dict) else None
+    return None if message is None else str(message)
 
 
 def _configured(config: Config) -> str:

@@ -38,8 +38,8 @@ class Decoder(KvMemory, Protocol):
 class Tokens(Protocol):
     """A vocabulary, as far as generation needs it."""
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token."""
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        """The bytes of one token; control tokens give none unless those of `control` tokens are wanted."""
 
     def ends_generation(self, token: int) -> bool:
         """Whether the model has finished."""
@@ -108,7 +108,11 @@ class GenerateWorker:
 
     def _tell_admitted(self, sequence: Sequence) -> None:
         if not sequence.index:
-            self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+            self._send(
+                Admitted(
+                    sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens, sequence.opens_reasoning
+                )
+            )
 
     def warm(self) -> None:
         """Compute a few tokens in a free slot. Raises ComputeFailed when they give no numbers."""
@@ -202,7 +206,7 @@ class GenerateWorker:
     def _advance(self, sequence: Sequence, token: int | None, index: int) -> TokenEvent:
         if token is None or self._tokens.ends_generation(token):
             return _event(sequence, sequence.text.finish(), "stop")
-        piece = self._tokens.piece(token)
+        piece = self._tokens.piece(token, control=sequence.control_pieces)
         sequence.tokens.append(token)
         if sequence.top_logprobs is not None:
             entry = self._logprob(index, token, sequence.top_logprobs)

@@ -43,6 +43,8 @@ class Sequence:
     n_cached_tokens: int = 0
     deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
     may_draft: bool = True  # False: the same tokens every time, to the last rounding
+    control_pieces: bool = False  # control tokens give their text
+    opens_reasoning: bool = False  # its prompt ends where the model is to think
     whole: bool = False  # its client takes all at once
     _held: list[TokenEvent] | None = None  # what was not sent, after the first event
     _lookup: Lookup | None = None

@@ -35,7 +35,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def where(client: Client) -> str:
-    return str(client._address)
+    return client.url
 
 
 def test_a_named_file_says_where(runtime: Path) -> None:

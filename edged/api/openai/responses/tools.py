@@ -1,0 +1,56 @@
+"""Functions as the responses API offers them: as in chats, but flat."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta, Struct
+
+from edged.api.openai.tools import Function, Name, Offer, Schema, Strict, chosen, offered
+
+
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A function that the model may call. Tools that OpenAI runs itself are not there."""
+
+    type: Literal["function"]
+    name: Name
+    description: str | None = None
+    parameters: Schema | None = None
+    strict: Strict = None
+    output_schema: Annotated[Any, Meta(description="Changes nothing: results are read as text.")] = None
+
+
+class NamedFunction(Struct, kw_only=True, forbid_unknown_fields=True):
+    """A function by its name."""
+
+    type: Literal["function"]
+    name: str
+
+
+class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True):
+    """The function that must be called (`name`), or those that may or must be (`mode`, `tools`)."""
+
+    type: Literal["function", "allowed_tools"]
+    name: str | None = None
+    mode: Literal["auto", "required"] = "auto"
+    tools: list[NamedFunction] = []
+
+
+Choice = Annotated[
+    Literal["none", "auto", "required"] | ChosenTool,
+    Meta(description="Whether tools may or must be called, or which; calls that must be made are held to."),
+]
+
+
+def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
+    """What a request offers. Raises InvalidRequest."""
+    known = offered((_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ()))
+    if choice is None or isinstance(choice, str):
+        return chosen(known, choice or "auto", None, parallel=parallel)
+    if choice.type == "function":
+        return chosen(known, "required", [choice.name or ""], parallel=parallel)
+    return chosen(known, choice.mode, [tool.name for tool in choice.tools], parallel=parallel)
+
+
+def _function(tool: Tool) -> Function:
+    return Function(
+        name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+    )
