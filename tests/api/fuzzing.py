@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import CheckNode, Interaction, ScenarioRecorder
 
+from edged.api.work import WAIT_HEADER
 from tests.api.conftest import Json
 from tests.api.streamed import Streams
 
@@ -75,21 +76,27 @@ def _config(url: str, n_examples: int, seed: int | None) -> schemathesis.Config:
 
 
 def _naming(document: Json, models: Sequence[str]) -> Json:
-    """The document, which now says which models there are: any other name ends with 404."""
-    for schema in _named_models(document["paths"]):
-        schema["enum"] = list(models)
+    """The document, which now says which models there are: any other name ends with 404.
+
+    It does not say that one may wait no time at all for them, which ends with 503.
+    """
+    operations = [operation for path in document["paths"].values() for operation in path.values()]
+    for operation in operations:
+        given = operation.get("parameters", ())
+        operation["parameters"] = [each for each in given if each["name"] != WAIT_HEADER]
+        for schema in _named_models(operation):
+            schema["enum"] = list(models)
     return document
 
 
-def _named_models(paths: Json) -> Iterator[Any]:
-    for operation in (operation for path in paths.values() for operation in path.values()):
-        for parameter in operation.get("parameters", ()):
-            if parameter["name"] == "model":
-                yield parameter["schema"]
-        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        for name, schema in body.get("schema", {}).get("properties", {}).items():
-            if name in ("model", "name"):
-                yield schema
+def _named_models(operation: Json) -> Iterator[Any]:
+    for parameter in operation["parameters"]:
+        if parameter["name"] == "model":
+            yield parameter["schema"]
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    for name, schema in body.get("schema", {}).get("properties", {}).items():
+        if name in ("model", "name"):
+            yield schema
 
 
 def _note(recorder: ScenarioRecorder, outcome: Outcome, streams: Streams) -> None:
@@ -97,8 +104,9 @@ def _note(recorder: ScenarioRecorder, outcome: Outcome, streams: Streams) -> Non
     answers = outcome.answers.setdefault(operation, Counter())
     for case_id, sent in recorder.interactions.items():
         for problem, how in _problems(operation, recorder.checks.get(case_id, ()), sent, streams):
-            request = f"{sent.request.method} {sent.request.uri}\n{_text(sent.request.body)}"
-            outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}")
+            request = f"{sent.request.method} {sent.request.uri} {_text(sent.request.body)}"
+            answer = "" if sent.response is None else _text(sent.response.content)
+            outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}\n{answer}")
         answers[0 if sent.response is None else sent.response.status_code] += 1
 
 

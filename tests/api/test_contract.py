@@ -4,6 +4,7 @@ import pytest
 
 from edged.api.app import ENDPOINTS, framework
 from edged.api.auth import Gate
+from edged.api.docs.examples import example_of
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.openai import embeddings
@@ -13,7 +14,7 @@ from tests.api.fuzzing import fuzz
 
 _N_EXAMPLES = 12
 _MODELS = {"smollm2": "fake:generate", "minilm": "fake:embed?n_embd=4"}
-_WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
+_WITH_EXAMPLE = [each for each in ENDPOINTS if example_of(each) is not None]
 
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
@@ -44,7 +45,7 @@ def test_the_page_is_served_with_its_policy(edged: Running) -> None:
 
 @pytest.mark.parametrize("endpoint", _WITH_EXAMPLE, ids=lambda each: each.path)
 def test_an_example_is_answered(serve: Serve, endpoint: Endpoint) -> None:
-    answer = serve(_MODELS).call(endpoint.method, endpoint.path, endpoint.example)
+    answer = serve(_MODELS).call(endpoint.method, endpoint.path, example_of(endpoint))
     assert answer.status == endpoint.status, answer.body
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Struct
 
 from edged import __version__
+from edged.api.docs.examples import example_of
 from edged.api.docs.schemas import Json, Schemas, request_schema
 from edged.api.endpoint import Endpoint, Family
 from edged.api.event_stream import EVENT_STREAM
@@ -91,8 +92,8 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> Json:
         operation["parameters"] = parameters
     if endpoint.request is not None:
         content: Json = {"schema": request_schema(endpoint, schemas)}
-        if endpoint.example is not None:
-            content["example"] = endpoint.example
+        if (example := example_of(endpoint)) is not None:
+            content["example"] = example
         operation["requestBody"] = {"required": True, "content": {_JSON: content}}
     return operation
 

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from edged.api.app import ENDPOINTS
+from edged.api.docs.examples import example_of
 from edged.api.docs.fields import fields_of
 from edged.api.endpoint import Endpoint, declared
 
@@ -44,15 +45,15 @@ def test_nothing_unknown_is_taken(endpoint: Endpoint) -> None:
 @every
 def test_each_field_is_explained(endpoint: Endpoint) -> None:
     for field in fields_of(endpoint):
-        if "." not in field.name and "[" not in field.name:
-            assert re.fullmatch(r"\S.*[.)]", field.text, re.DOTALL), field
+        assert field.text or "." in field.name or "[" in field.name, field
 
 
 @every_taking
 def test_an_example_is_what_the_endpoint_takes(endpoint: Endpoint) -> None:
-    assert endpoint.example is not None
+    example = example_of(endpoint)
+    assert example is not None, "edged/api/docs/examples.py has none"
     assert endpoint.request is not None
-    msgspec.convert(endpoint.example, endpoint.request, str_keys=True)
+    msgspec.convert(example, endpoint.request, str_keys=True)
 
 
 def test_endpoints_are_declared_once() -> None:
