@@ -1,7 +1,6 @@
 """`edged models`: the catalog and what is installed."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -111,13 +110,9 @@ def _weights_in(path: Path) -> tuple[str | None, str | None]:
     from edged.gguf.header import read_header
 
     try:
-        tensors = read_header(path).tensors
+        return read_header(path).main_type.lower(), None
     except ModelFileError as error:
         return None, str(error)
-    bytes_by_type: Counter[str] = Counter()
-    for tensor in tensors:
-        bytes_by_type[tensor.type_name.lower()] += tensor.size_bytes
-    return bytes_by_type.most_common(1)[0][0], None
 
 
 def _receipt_state(path: Path, verify: bool) -> Literal["ok", "changed", "none"]:

@@ -1,13 +1,17 @@
 """Combinations of settings that cannot work together, each as a sentence that says what to change."""
 
 import ipaddress
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Container, Iterator, Sequence
 
+from edged.config.keys import BadKey, parse_key
 from edged.config.schema import Access, Config, Model, Server
 
 Finding = tuple[
     tuple[str, ...], str
 ]  # the paths that contradict each other (reported at the first), the reason
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/:@?#*\[\]\sA-Z]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
 def contradictions(config: Config, written: Container[str]) -> Iterator[Finding]:
@@ -72,17 +76,39 @@ def _access(access: Access) -> Iterator[Finding]:
     if access.mode == "any" and not access.api_keys:
         yield (
             ("access.mode", "access.api_keys"),
-            "any lets the whole internet in and needs at least one key in access.api_keys",
+            "any lets the whole internet in and needs a key: make one with `edged key add NAME`",
         )
-    for index, key in enumerate(access.api_keys):
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            yield (
-                (f"access.api_keys[{index}]",),
-                "a key travels in an HTTP header: only printable ASCII characters without spaces",
-            )
+    if access.mode == "any" and access.keyless:
+        yield (
+            ("access.keyless", "access.mode"),
+            "any lets the whole internet in, and needs a key for everything: remove keyless, or set mode to lan",
+        )
+    yield from _keys(access.api_keys)
     for index, host in enumerate(access.hosts):
         if any(character in host for character in "/: @?#"):
             yield (f"access.hosts[{index}]",), f'expected a bare host name such as edge.local, got "{host}"'
+    for index, origin in enumerate(access.cors_origins):
+        if not _ORIGIN.fullmatch(origin):
+            yield (
+                (f"access.cors_origins[{index}]",),
+                "expected what a browser sends as Origin, scheme://host or scheme://host:port in lower case,"
+                f' each page by itself, got "{origin}"',
+            )
+
+
+def _keys(lines: Sequence[str]) -> Iterator[Finding]:
+    names = set()
+    for index, line in enumerate(lines):
+        path = f"access.api_keys[{index}]"
+        try:
+            name = parse_key(line).name
+        except BadKey as problem:
+            yield (path,), str(problem)
+            continue
+        if name in names:
+            yield (path,), f"there is another key of the name {name}; remove one of them"
+        if name is not None:
+            names.add(name)
 
 
 def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding]:

@@ -4,9 +4,13 @@ The format is described in ggml's `docs/gguf.md`; what is refused here llama.cpp
 ending the process. Files come from elsewhere, so nothing in them is trusted.
 """
 
+import math
 import os
 import stat
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +30,7 @@ _MAX_LAYERS = 512  # llama.cpp's LLAMA_MAX_LAYERS
 _MAX_INTEGER = (1 << 31) - 1
 
 Scalar = int | float | bool | str
+_Read = TypeVar("_Read")
 
 
 class TensorInfo(msgspec.Struct, frozen=True):
@@ -156,6 +161,22 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
         """What the weights take in the file."""
         return sum(tensor.size_bytes for tensor in self.tensors)
 
+    @property
+    def main_type(self) -> str:
+        """The type that most bytes of the weights have."""
+        bytes_by_type: Counter[str] = Counter()
+        for tensor in self.tensors:
+            bytes_by_type[tensor.type_name] += tensor.size_bytes
+        return bytes_by_type.most_common(1)[0][0]
+
+    @property
+    def n_parameters(self) -> int:
+        """Weights, by the file's own count or by the tensors' shapes."""
+        told = self.metadata.get("general.parameter_count")
+        if isinstance(told, int) and not isinstance(told, bool) and told > 0:
+            return told
+        return sum(math.prod(tensor.dims) for tensor in self.tensors)
+
     def tensor(self, name: str) -> TensorInfo | None:
         """The tensor of that name."""
         return next((tensor for tensor in self.tensors if tensor.name == name), None)
@@ -196,20 +217,34 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_header(path: Path) -> GgufHeader:
     """Read and check the header of a model file. Raises ModelFileError naming the file and the reason."""
+    return _read(path, _parse)
+
+
+def read_text(path: Path, key: str) -> str | None:
+    """A text of a model file's metadata that may be long; None where there is none. Raises as above."""
+
+    def find(cursor: Cursor) -> str | None:
+        _, _, n_entries = read_preamble(cursor)
+        value = read_metadata(cursor, n_entries, key).scalars.get(key)
+        return value if isinstance(value, str) else None
+
+    return _read(path, find)
+
+
+def _read(path: Path, parse: Callable[[Cursor], _Read]) -> _Read:
     try:
         with open(path, "rb", opener=_without_waiting) as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ModelFileError(f"{path}: not a regular file; give the path of a GGUF file")
             # Readahead would fetch what lies behind the header, wanted or not, and delay what is read next.
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_RANDOM)
-            header = _parse(Cursor(file, str(path)))
+            return parse(Cursor(file, str(path)))
     except FileNotFoundError as error:
         raise ModelFileError(
             f"{path}: no such file; fetch it with `edged pull` or correct the path"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ModelFileError(f"{path}: cannot be read: {error}") from error
-    return header
 
 
 def _without_waiting(path: str, flags: int) -> int:

@@ -10,6 +10,7 @@ from edged.gguf.tensor_types import TENSOR_TYPES
 MAX_ENTRIES = 1024
 MAX_TENSORS = 65536
 MAX_KEPT_TEXT_BYTES = 1024
+MAX_TEXT_BYTES = 1 << 20  # of one that is asked for
 MAX_KEPT_VALUES = 512  # one for each layer
 _MAX_KEY_BYTES = 65535  # by the format's description
 _MAX_NAME_BYTES = 63  # ggml's GGML_MAX_NAME less its end mark
@@ -84,8 +85,8 @@ def read_preamble(cursor: Cursor) -> tuple[int, int, int]:
     return version, n_tensors, n_entries
 
 
-def read_metadata(cursor: Cursor, n_entries: int) -> Metadata:
-    """The entries after the preamble."""
+def read_metadata(cursor: Cursor, n_entries: int, whole: str | None = None) -> Metadata:
+    """The entries after the preamble. The text of the key `whole` is kept, however long (up to a bound)."""
     scalars: dict[str, int | float | bool | str] = {}
     arrays: dict[str, tuple[_Number, ...]] = {}
     lengths: dict[str, int] = {}
@@ -100,7 +101,9 @@ def read_metadata(cursor: Cursor, n_entries: int) -> Metadata:
             lengths[key], numbers = _array(cursor, key)
             if numbers is not None:
                 arrays[key] = numbers
-        elif (value := _scalar(cursor, key, kind)) is not None:
+            continue
+        most_bytes = MAX_TEXT_BYTES if key == whole else MAX_KEPT_TEXT_BYTES
+        if (value := _scalar(cursor, key, kind, most_bytes)) is not None:
             scalars[key] = value
     architecture = scalars.get("general.architecture")
     if not isinstance(architecture, str) or not architecture or not architecture.isprintable():
@@ -157,11 +160,11 @@ def _tensor(cursor: Cursor) -> TensorEntry:
     return TensorEntry(name, kind.name, dims, offset, kind.n_bytes(n_elements))
 
 
-def _scalar(cursor: Cursor, key: str, kind: int) -> _Number | str | None:
-    """One value; None where it is a text too long to keep."""
+def _scalar(cursor: Cursor, key: str, kind: int, most_bytes: int) -> _Number | str | None:
+    """One value; None where it is a text longer than is kept."""
     if kind == _STRING:
         length = _u64(cursor)
-        if length > MAX_KEPT_TEXT_BYTES:
+        if length > most_bytes:
             cursor.skip(length)
             return None
         return _decode(cursor, cursor.take(length), f"the value of {key!r}")

@@ -58,7 +58,8 @@ class JsonErrorTask(ErrorTask):
         error = self.request.error
         kind, code = _ERRORS.get(error.code, ("server_error", "internal_error"))
         code = "https_required" if isinstance(error, _HttpsNeeded) else code
-        body = error_body(self._message(error), kind, code)
+        path = getattr(self.request, "path", "")  # not known yet where the first line is what is wrong
+        body = error_body(path, self._message(error), kind, code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         self.set_close_on_finish()

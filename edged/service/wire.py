@@ -1,10 +1,12 @@
-"""OpenAI's error shape without a web framework: for what is answered before or below the application."""
+"""The shape of errors, without a web framework: some are answered before or below the application."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
+
+_OLLAMAS = "/api/"
 
 
 class ErrorDetail(msgspec.Struct, frozen=True):
@@ -22,8 +24,16 @@ class ErrorAnswer(msgspec.Struct, frozen=True):
     error: ErrorDetail
 
 
-def error_body(message: str, kind: str, code: str, param: str | None = None) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}` as JSON."""
+class OllamaError(msgspec.Struct, frozen=True):
+    """An error as ollama's clients expect it."""
+
+    error: str
+
+
+def error_body(path: str, message: str, kind: str, code: str, param: str | None = None) -> bytes:
+    """JSON as a path's clients expect it."""
+    if path.startswith(_OLLAMAS):
+        return msgspec.json.encode(OllamaError(message))
     return msgspec.json.encode(ErrorAnswer(ErrorDetail(message, kind, param, code)))
 
 
@@ -37,9 +47,9 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
     allow: str | None = None
 
-    def respond(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a WSGI request with it."""
-        body = error_body(self.message, self.kind, self.code)
+    def respond(self, path: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a WSGI request to `path` with it."""
+        body = error_body(path, self.message, self.kind, self.code)
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         if self.retry_after_s is not None:
             headers.append(("Retry-After", str(self.retry_after_s)))

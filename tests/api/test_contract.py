@@ -3,11 +3,9 @@
 import pytest
 
 from edged.api.app import ENDPOINTS, framework
-from edged.api.auth import Gate
 from edged.api.docs.examples import example_of
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
-from edged.api.openai import embeddings
 from edged.api.work import Api, Places
 from tests.api.conftest import Running, Serve
 from tests.api.fuzzing import fuzz
@@ -19,7 +17,7 @@ _WITH_EXAMPLE = [each for each in ENDPOINTS if example_of(each) is not None]
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
     api = Api(edged.pool, edged.metrics, Places())
-    app = framework(api, lambda: Gate.of(api.config.access), [embeddings.EMBEDDINGS.path])
+    app = framework(api)
     served = {
         (method, rule.rule)
         for rule in app.url_map.iter_rules()

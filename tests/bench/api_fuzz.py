@@ -19,7 +19,9 @@ _EXAMPLES = 100  # of each operation, in a round
 
 @click.command(help=__doc__)
 @click.option("--requests", "n_requests", default=10_000, show_default=True, help="Send at least so many.")
-@click.option("--seed", type=int, help="Of the first round; the next ones count on.  [default: another each time]")
+@click.option(
+    "--seed", type=int, help="Of the first round; the next ones count on.  [default: another each time]"
+)
 def main(n_requests: int, seed: int | None) -> None:
     """Print who answered what; exits with 1 where something is wrong."""
     seed = random.randrange(1 << 32) if seed is None else seed

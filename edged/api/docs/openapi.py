@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable
 from http import HTTPStatus
-from typing import Any
 
 from msgspec import Struct
 

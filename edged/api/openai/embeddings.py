@@ -1,7 +1,6 @@
 """POST /v1/embeddings, which goes past Flask (`edged.api.direct`)."""
 
 import base64
-import math
 import struct
 from collections.abc import Sequence
 from typing import Annotated, Literal
@@ -14,8 +13,8 @@ from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
 from edged.api.openai.inputs import Input, inputs_of
 from edged.api.ready import Asking
+from edged.api.vectors import check_dimensions, rows_of, vectors_of
 from edged.api.work import Api
-from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
 from edged.service.liveness import Environ
@@ -87,15 +86,13 @@ def answer(api: Api, environ: Environ) -> bytes:
     embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
 
     def submit(handle: RunnerHandle) -> protocol.Embeddings:
-        if wanted.dimensions is not None:
-            may_cut = api.config.models[call.model].matryoshka
-            _check_dimensions(wanted.dimensions, handle.status().n_embd, may_cut=may_cut)
+        check_dimensions(api, handle, wanted.dimensions)
         return handle.embed(embed, patience.deadline, patience.check)
 
     frame = Asking(api, call, submit).wait()
     api.metrics.tokens(call.model, prompt=sum(frame.n_tokens))
     n_tokens = sum(frame.n_tokens)
-    vectors = _vectors(frame, wanted.dimensions or frame.n_embd, as_base64=wanted.encoding_format == "base64")
+    vectors = _vectors(frame, wanted.dimensions, as_base64=wanted.encoding_format == "base64")
     return msgspec.json.encode(
         EmbeddingsAnswer(
             data=tuple(Embedding(index=index, embedding=vector) for index, vector in enumerate(vectors)),
@@ -106,31 +103,11 @@ def answer(api: Api, environ: Environ) -> bytes:
 
 
 def _vectors(
-    frame: protocol.Embeddings, dimensions: int, *, as_base64: bool
+    frame: protocol.Embeddings, dimensions: int | None, *, as_base64: bool
 ) -> Sequence[tuple[float, ...] | str]:
-    """A runner's vectors, cut and made units again where that is wanted."""
-    row_bytes = frame.n_embd * 4
-    rows = [frame.vectors[at : at + row_bytes] for at in range(0, len(frame.vectors), row_bytes)]
+    if not as_base64:
+        return vectors_of(frame, dimensions)
+    if dimensions in (None, frame.n_embd):  # the very bytes that the runner sent
+        return [base64.b64encode(row).decode() for row in rows_of(frame)]
     floats = struct.Struct(f"<{dimensions}f")
-    if dimensions == frame.n_embd:  # base64 is of the very bytes that the runner sent
-        return [base64.b64encode(row).decode() if as_base64 else floats.unpack(row) for row in rows]
-    cut = [_unit(floats.unpack_from(row)) for row in rows]
-    return [base64.b64encode(floats.pack(*vector)).decode() if as_base64 else vector for vector in cut]
-
-
-def _unit(vector: tuple[float, ...]) -> tuple[float, ...]:
-    norm = math.hypot(*vector) or 1.0
-    return tuple(number / norm for number in vector)
-
-
-def _check_dimensions(wanted: int, n_embd: int | None, *, may_cut: bool) -> None:
-    """Whether vectors of so many numbers can be had: of others than Matryoshka models a part says little."""
-    if n_embd is None or wanted == n_embd or (may_cut and wanted < n_embd):
-        return
-    problem = f"dimensions: this model's vectors have {n_embd}, not {wanted}"
-    if wanted > n_embd:
-        raise InvalidRequest(f"{problem}; ask for fewer, or leave it out", "dimensions")
-    raise InvalidRequest(
-        f"{problem}; leave it out, or set models.<id>.matryoshka if the model was trained to be cut",
-        "dimensions",
-    )
+    return [base64.b64encode(floats.pack(*vector)).decode() for vector in vectors_of(frame, dimensions)]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edged.errors import ModelFileError
 from edged.gguf.cursor import MAX_HEADER_BYTES
-from edged.gguf.header import GgufHeader, read_header
+from edged.gguf.header import GgufHeader, read_header, read_text
 from tests.gguf_files import Tensor, Value, entry, gguf_bytes, text, write_tiny_gguf
 
 _SMALL: dict[str, Value] = {
@@ -129,6 +129,14 @@ def test_long_values_are_counted_but_not_kept(tmp_path: Path) -> None:
     assert "tokenizer.ggml.token_type" not in header.arrays
     assert header.array_lengths["tokenizer.ggml.token_type"] == 5000
     assert header.arrays["tokenizer.ggml.scores"] == (0.5, 1.5, 2.5)
+
+
+def test_a_long_text_can_be_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    for length, found in ((5000, "x" * 5000), (2_000_000, None)):
+        path.write_bytes(_small(tokenizer__chat_template=("str", "x" * length)))
+        assert read_text(path, "tokenizer.chat_template") == found
+    assert read_text(path, "general.name") is None
 
 
 def test_an_empty_chat_template_is_none(tmp_path: Path) -> None:

@@ -41,7 +41,9 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
 class Item(Struct, kw_only=True, forbid_unknown_fields=True):
     """A message (`role`, `content`), a call, its result, or reasoning; each may be an earlier answer's."""
 
-    type: Literal["message", "function_call", "function_call_output", "reasoning", "item_reference"] = "message"
+    type: Literal["message", "function_call", "function_call_output", "reasoning", "item_reference"] = (
+        "message"
+    )
     role: Literal["user", "assistant", "system", "developer"] | None = None
     content: str | list[Part] | None = None
     call_id: Annotated[str | None, Meta(description="Of a call and of its result.")] = None

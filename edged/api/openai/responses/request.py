@@ -29,9 +29,9 @@ class TextConfig(Struct, kw_only=True, forbid_unknown_fields=True):
     """`text`."""
 
     format: TextFormat | None = None
-    verbosity: Annotated[
-        Literal["medium"] | None, Meta(description="Models here have no such setting.")
-    ] = None
+    verbosity: Annotated[Literal["medium"] | None, Meta(description="Models here have no such setting.")] = (
+        None
+    )
 
 
 class Reasoning(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -59,7 +59,9 @@ class ResponsesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """What to answer to. Nothing is kept: each request has the whole conversation."""
 
     model: fields.Model | None = None
-    input: Annotated[str | list[Item], Meta(description="A message of the user's, or the conversation so far.")]
+    input: Annotated[
+        str | list[Item], Meta(description="A message of the user's, or the conversation so far.")
+    ]
     instructions: Annotated[str | None, Meta(description="A system message in front of the input.")] = None
     tools: Annotated[list[Tool] | None, Meta(description="Functions that the model may call.")] = None
     tool_choice: Choice | None = None
