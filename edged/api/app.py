@@ -26,12 +26,12 @@ _MODULES = (
     ollama_models,
     *(facts, events, native_models, status),
 )
-_DIRECT: dict[Endpoint, Callable[[Api, Environ], bytes]] = {
-    embeddings.EMBEDDINGS: embeddings.answer,
-    ollama_embeddings.EMBED: ollama_embeddings.embed,
-    ollama_embeddings.EMBEDDINGS: ollama_embeddings.embeddings,
-}
-ENDPOINTS = (*declared((*_MODULES, docs)), *_DIRECT)
+_DIRECT: tuple[tuple[Endpoint, Callable[[Api, Environ], bytes]], ...] = (
+    (embeddings.EMBEDDINGS, embeddings.answer),
+    (ollama_embeddings.EMBED, ollama_embeddings.embed),
+    (ollama_embeddings.EMBEDDINGS, ollama_embeddings.embeddings),
+)
+ENDPOINTS = (*declared((*_MODULES, docs)), *(endpoint for endpoint, _ in _DIRECT))
 
 
 def create_app(pool: Pool, metrics: Metrics, administrators_key: str | None = None) -> Wsgi:
@@ -40,7 +40,7 @@ def create_app(pool: Pool, metrics: Metrics, administrators_key: str | None = No
     `administrators_key` lets everything be done, beside the configuration's keys.
     """
     api = Api(pool, metrics, Places())
-    views = {endpoint.path: functools.partial(view, api) for endpoint, view in _DIRECT.items()}
+    views = {endpoint.path: functools.partial(view, api) for endpoint, view in _DIRECT}
     return Door(Direct(framework(api), api, views), api, administrators_key)
 
 
@@ -51,7 +51,7 @@ def framework(api: Api) -> Flask:
     for module in _MODULES:
         app.register_blueprint(module.routes(api))
     app.register_blueprint(docs.routes(ENDPOINTS))
-    for endpoint in _DIRECT:
+    for endpoint, _ in _DIRECT:
         app.add_url_rule(endpoint.path, endpoint.path, methods=[endpoint.method])
     errors.register(app)
     _name_endpoints(app)
