@@ -1,4 +1,4 @@
-"""A request for each endpoint that takes one, as it can be sent to the models of the shipped configuration."""
+"""A request to each endpoint that takes one, as the models of the shipped configuration answer it."""
 
 from typing import Any
 
@@ -10,6 +10,9 @@ _BODIES: dict[str, dict[str, Any]] = {
     "/v1/chat/completions": {"model": "smollm2", "messages": _QUESTION, "max_tokens": 64},
     "/v1/completions": {"model": "smollm2", "prompt": "The sky is", "max_tokens": 16},
     "/v1/embeddings": {"model": "minilm", "input": ["The sky is blue.", "Grass is green."]},
+    "/api/embed": {"model": "minilm", "input": ["The sky is blue.", "Grass is green."]},
+    "/api/embeddings": {"model": "minilm", "prompt": "The sky is blue."},
+    "/api/show": {"model": "smollm2"},
 }
 
 

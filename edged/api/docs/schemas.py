@@ -84,6 +84,8 @@ def _tidy(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     tidied = {key: _tidy(value) for key, value in node.items() if (key, value) != ("default", None)}
+    if isinstance(tidied.get("properties"), dict):
+        _require(tidied)
     if isinstance(tidied.get("$ref"), str):
         tidied["$ref"] = _AT + _short(tidied["$ref"].removeprefix(_AT))
     for option in tidied.get("anyOf", ()):
@@ -92,6 +94,16 @@ def _tidy(node: Any) -> Any:
     if isinstance(tidied.get("discriminator"), dict):
         del tidied["discriminator"]  # its mapping repeats what each option's own tag says
     return tidied
+
+
+def _require(struct: Json) -> None:
+    """Fields that are marked as needed are required, and never null."""
+    for name, schema in struct["properties"].items():
+        for option in schema.get("anyOf", ()):
+            if option.pop("x-needed", False):
+                struct["properties"][name] = {**schema, **option}
+                del struct["properties"][name]["anyOf"]
+                struct["required"] = [*struct["required"], name]
 
 
 def _short(name: str) -> str:

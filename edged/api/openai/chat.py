@@ -13,7 +13,7 @@ from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
 from edged.api.openai.response_format import given, grammar, schema_of
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
@@ -28,6 +28,7 @@ CHAT = Endpoint(
     refused=REFUSED,
     answer=ChatCompletion,
     stream=ChatChunk,
+    stream_end=LAST,
 )
 
 
