@@ -48,12 +48,15 @@ def _described() -> bytes:
 
 class _Wrong(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
+        self._refuse() if self.path == "/lax" else self._answer()
+
+    def _answer(self) -> None:
         answers = _ANSWERS | {"/openapi.json": (200, "application/json", _described())}
         self._send(*answers.get(self.path, (404, "application/json", b"{}")))
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.do_GET() if self.path == "/lax" else self._refuse()
+        self._answer() if self.path == "/lax" else self._refuse()
 
     def _refuse(self) -> None:
         self._send(405, "application/json", b"{}")
