@@ -38,6 +38,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     stream_end: str | None = None  # the last event's text, where that is no JSON
     errors: tuple[int, ...] = ERRORS
     otherwise: Mapping[int, Any] = {}  # types of answers with another status that are no errors
+    example: Any = None  # a body that is answered where there are models named smollm2 and minilm
 
 
 def declared(modules: Iterable[ModuleType]) -> tuple[Endpoint, ...]:

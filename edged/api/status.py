@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from flask import Blueprint, Response, request
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edged.api.answer import json_answer
 from edged.api.endpoint import Endpoint
@@ -86,6 +86,7 @@ HEALTH = Endpoint(
     answer=Alive,
     otherwise={503: StillLoading},
 )
+V1_HEALTH = structs.replace(HEALTH, path="/v1/health", summary="Another name of /health.")
 METRICS = Endpoint(
     method="GET",
     path="/metrics",
@@ -113,6 +114,7 @@ def routes(api: Api) -> Blueprint:
         return response
 
     @blueprint.get(HEALTH.path)
+    @blueprint.get(V1_HEALTH.path)
     def health() -> Response:
         if all(status.state == "ready" for status in _at_start(api.pool.statuses())):
             return json_answer(Alive())

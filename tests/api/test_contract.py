@@ -3,7 +3,6 @@
 import pytest
 
 from edged.api.app import ENDPOINTS, framework
-from edged.api.docs.examples import example_of
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.work import Api, Places
@@ -11,7 +10,7 @@ from tests.api.conftest import Running, Serve
 from tests.api.fuzzing import FAKES, fuzz
 
 _N_EXAMPLES = 12
-_WITH_EXAMPLE = [each for each in ENDPOINTS if example_of(each) is not None]
+_WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
 
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
@@ -42,7 +41,7 @@ def test_the_page_is_served_with_its_policy(edged: Running) -> None:
 
 @pytest.mark.parametrize("endpoint", _WITH_EXAMPLE, ids=lambda each: each.path)
 def test_an_example_is_answered(serve: Serve, endpoint: Endpoint) -> None:
-    answer = serve(FAKES).call(endpoint.method, endpoint.path, example_of(endpoint))
+    answer = serve(FAKES).call(endpoint.method, endpoint.path, endpoint.example)
     assert answer.status == endpoint.status, answer.body
 
 

@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
-from edged.api.body import Fields
+from edged.api.body import Fields, request_of
 from edged.api.json_schema import grammar_of
-from edged.api.openai.response_format import take_chat_format, take_text_format
+from edged.api.openai.chat import CHAT, generate_of
+from edged.api.openai.chat_request import ChatRequest
+from edged.api.openai.completion_request import CompletionRequest
+from edged.api.openai.completions import COMPLETIONS
+from edged.api.openai.completions import generate_of as text_of
 from edged.errors import InvalidRequest
-from edged.runner.protocol import Sampling
-from tests.api.conftest import Json, Running
+from tests.api.conftest import Json, Running, chat_body
 
 SCHEMA: Json = {
     "type": "object",
@@ -19,6 +22,11 @@ SCHEMA: Json = {
     "additionalProperties": False,
 }
 NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEMA}
+
+
+def grammar_for(fields: Fields) -> str | None:
+    """What a chat with these fields is held to."""
+    return generate_of(request_of(chat_body("hi", **fields), CHAT, ChatRequest)).sampling.grammar
 
 
 @pytest.mark.parametrize(
@@ -35,10 +43,7 @@ NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEM
     ],
 )
 def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) -> None:
-    taken = dict(fields)
-    sampling = take_chat_format(taken, Sampling(temperature=0.5))
-    assert sampling == Sampling(temperature=0.5, grammar=grammar_of(schema, "schema"))
-    assert not taken
+    assert grammar_for(fields) == grammar_of(schema, "schema")
     assert edged.chat("hi", **fields).status == 200
 
 
@@ -47,12 +52,13 @@ def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) ->
     [{}, {"response_format": None}, {"response_format": {"type": "text"}}, {"json_schema": None}],
 )
 def test_no_format_leaves_the_answer_free(fields: Fields) -> None:
-    assert take_chat_format(fields, Sampling(grammar='root ::= "x"')).grammar == 'root ::= "x"'
+    assert grammar_for({**fields, "grammar": 'root ::= "x"'}) == 'root ::= "x"'
 
 
 def test_text_completions_take_a_schema(edged: Running) -> None:
-    assert take_text_format({"json_schema": SCHEMA}, Sampling()).grammar == grammar_of(SCHEMA, "schema")
     body = {"model": "chat", "prompt": "hi", "json_schema": SCHEMA}
+    wanted = request_of(dict(body), COMPLETIONS, CompletionRequest)
+    assert text_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
     assert edged.post("/v1/completions", body).status == 200
     answer = edged.post("/v1/completions", body | {"json_schema": {"not": {}}})
     assert (answer.status, answer.error["param"]) == (400, "json_schema.not")

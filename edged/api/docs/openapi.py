@@ -8,7 +8,6 @@ from msgspec import Struct
 
 from edged import __version__
 from edged.api.auth import scopes_of
-from edged.api.docs.examples import example_of
 from edged.api.docs.schemas import Json, Schemas, request_schema
 from edged.api.endpoint import Endpoint, Family
 from edged.api.event_stream import EVENT_STREAM
@@ -87,8 +86,8 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> Json:
         operation["parameters"] = parameters
     if endpoint.request is not None:
         content: Json = {"schema": request_schema(endpoint, schemas)}
-        if (example := example_of(endpoint)) is not None:
-            content["example"] = example
+        if endpoint.example is not None:
+            content["example"] = endpoint.example
         operation["requestBody"] = {"required": True, "content": {_JSON: content}}
     return operation
 

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from html import escape
 
 from edged import __version__
-from edged.api.docs.examples import example_of
 from edged.api.docs.fields import Field, answers, fields_of
 from edged.api.docs.openapi import FAMILIES, operation_id
 from edged.api.endpoint import Endpoint
@@ -65,8 +64,9 @@ def _section(endpoint: Endpoint) -> str:
 
 
 def _example(endpoint: Endpoint) -> str:
-    example = example_of(endpoint)
-    return "" if example is None else f"<pre>{escape(json.dumps(example, ensure_ascii=False))}</pre>"
+    if endpoint.example is None:
+        return ""
+    return f"<pre>{escape(json.dumps(endpoint.example, ensure_ascii=False))}</pre>"
 
 
 def _table(fields: list[Field]) -> str:

@@ -29,6 +29,7 @@ COMPLETIONS = Endpoint(
     answer=Completion,
     stream=Completion,
     stream_end=LAST,
+    example={"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
 )
 
 
@@ -42,7 +43,7 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, COMPLETIONS, CompletionRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        ordered = Ordered(_generate(wanted), lambda _: PlainReader())
+        ordered = Ordered(generate_of(wanted), lambda _: PlainReader())
         dialect = CompletionDialect(
             call.model,
             logprobs=wanted.logprobs is not None,
@@ -53,7 +54,8 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def _generate(wanted: CompletionRequest) -> protocol.Generate:
+def generate_of(wanted: CompletionRequest) -> protocol.Generate:
+    """What a runner is to do. Raises InvalidRequest."""
     texts, token_lists = inputs_of(wanted.prompt, "prompt")
     if len(texts) + len(token_lists) > 1:
         raise Unsupported("prompt: one prompt per request is supported; send several requests", "prompt")

@@ -1,13 +1,14 @@
 """Functions that a model may call, as OpenAI's clients offer them."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edged.api.errors import Unsupported
+from edged.api.generation.order import Offer
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
@@ -70,14 +71,6 @@ Choice = Annotated[
 ]
 
 
-class Offer(Struct, frozen=True):
-    """The tools that a model is told of, and what it is to do with them."""
-
-    tools: tuple[protocol.Tool, ...] = ()
-    choice: Literal["none", "auto", "required"] = "auto"
-    parallel: bool = True  # several calls in one answer
-
-
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
     """What a chat request offers. Raises InvalidRequest, Unsupported."""
     functions = [_function(tool, f"tools[{index}]") for index, tool in enumerate(tools or ())]
@@ -110,7 +103,7 @@ def offered(functions: Iterable[tuple[Function, str]]) -> dict[str, protocol.Too
 def chosen(
     tools: Mapping[str, protocol.Tool],
     choice: Literal["none", "auto", "required"],
-    names: Iterable[str] | None,
+    names: Sequence[str] | None,
     *,
     parallel: bool,
 ) -> Offer:

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from edged.api.openai.tools import Function, Name, Offer, Schema, Strict, chosen, offered
+from edged.api.generation.order import Offer
+from edged.api.openai.tools import Function, Name, Schema, Strict, chosen, offered
 
 
-class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A function that the model may call. Tools that OpenAI runs itself are not there."""
 
     type: Literal["function"]
@@ -25,7 +26,7 @@ class NamedFunction(Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
 
 
-class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True):
+class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The function that must be called (`name`), or those that may or must be (`mode`, `tools`)."""
 
     type: Literal["function", "allowed_tools"]
