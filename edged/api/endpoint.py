@@ -33,7 +33,7 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     status: int = 200
     answer: Any = None  # type of the JSON; None where `media_type` is another
     media_type: str = "application/json"
-    stream: Any = None  # type of an event, where the client may ask for a stream
+    stream: Any = None  # type of an event, or a union of types, where the client may ask for a stream
     stream_type: str = "text/event-stream"
     stream_end: str | None = None  # the last event's text, where that is no JSON
     errors: tuple[int, ...] = ERRORS

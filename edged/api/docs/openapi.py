@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from edged import __version__
 from edged.api.auth import scopes_of
-from edged.api.docs.schemas import Json, Schemas, request_schema
+from edged.api.docs.schemas import Json, Schemas, request_schema, streamed_kinds
 from edged.api.endpoint import Endpoint, Family
 from edged.api.event_stream import EVENT_STREAM
 from edged.api.work import WAIT_HEADER
@@ -191,7 +191,7 @@ def _content(endpoint: Endpoint, schemas: Schemas) -> Json:
 
 def _streamed(endpoint: Endpoint, schemas: Schemas) -> Json:
     """Of one event, or one line: OpenAPI 3.1 has no words for a stream of them."""
-    options = [schemas.of(endpoint.stream)]
+    options = [schemas.of(kind) for kind in streamed_kinds(endpoint)]
     if endpoint.request is not None:  # what goes wrong after the first byte is told within the stream
         options.append(schemas.of(_error_kind(endpoint)))
     each: Json = options[0] if len(options) == 1 else {"anyOf": options}

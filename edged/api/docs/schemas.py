@@ -1,7 +1,8 @@
 """JSON Schemas of what endpoints take and give, by msgspec, in the names of an OpenAPI document."""
 
 from collections.abc import Iterable
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -60,9 +61,17 @@ def request_schema(endpoint: Endpoint, schemas: Schemas) -> Json:
     return {**fields, "properties": {**fields["properties"], **harmless, **refused}}
 
 
+def streamed_kinds(endpoint: Endpoint) -> tuple[Any, ...]:
+    """The types of a stream's events, one by one: msgspec knows no union of structs without tags."""
+    if endpoint.stream is None:
+        return ()
+    is_union = get_origin(endpoint.stream) in (Union, UnionType)
+    return get_args(endpoint.stream) if is_union else (endpoint.stream,)
+
+
 def _kinds(endpoint: Endpoint) -> Iterable[Any]:
-    given = (endpoint.request, endpoint.query, endpoint.answer, endpoint.stream, *endpoint.otherwise.values())
-    return (kind for kind in given if kind is not None)
+    given = (endpoint.request, endpoint.query, endpoint.answer, *streamed_kinds(endpoint))
+    return (kind for kind in (*given, *endpoint.otherwise.values()) if kind is not None)
 
 
 def _references(node: Any) -> Iterable[str]:

@@ -47,7 +47,7 @@ class TokenPiece(Struct, frozen=True, kw_only=True):
 class Tokenized(Struct, frozen=True, kw_only=True):
     """The text's tokens."""
 
-    tokens: tuple[int, ...] | tuple[TokenPiece, ...]
+    tokens: tuple[int | TokenPiece, ...]
 
 
 class DetokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
