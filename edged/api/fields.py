@@ -19,6 +19,9 @@ def _doc(text: str) -> Meta:
 
 
 Model = Annotated[str, Meta(min_length=1), NEEDED, _doc("The model's name; GET /v1/models lists them.")]
+OneModel = Annotated[
+    str, Meta(min_length=1), _doc("The model's name; needed where several models could be meant.")
+]
 Temperature = Annotated[
     float, Meta(ge=0, le=100), _doc("How freely tokens are chosen; 0 always takes the likeliest.")
 ]

@@ -16,7 +16,7 @@ from tests.api.streamed import Lines
 
 _GENERATES, _EMBEDS = "smollm2", "minilm"
 FAKES = {_GENERATES: "fake:generate", _EMBEDS: "fake:embed?n_embd=4"}
-_GENERATING = ("/v1/responses", "/api/chat", "/api/generate")
+_GENERATING = ("/v1/responses", "/api/chat", "/api/generate", "/apply-template")
 # Never ends by itself, and is tested on its own.
 _ENDLESS = ("/edged/v1/events",)
 # What no answer may be: a crash, a status, a body or a header that is not documented; and what breaks the

@@ -108,6 +108,7 @@ def _tidy(node: Any) -> Any:
 def _require(struct: Json) -> None:
     """Fields that are marked as needed are required, and never null."""
     for name, schema in struct["properties"].items():
+        schema.pop("x-needed", None)  # it has no other option
         for option in schema.get("anyOf", ()):
             if option.pop("x-needed", False):
                 struct["properties"][name] = {**schema, **option}
