@@ -37,7 +37,7 @@ Biases = Annotated[
 class CompletionRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A prompt to go on with."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     prompt: Prompt
     n_predict: (
         Annotated[int, Meta(ge=-1, le=2**31 - 1, description="Most tokens of an answer; -1: all.")] | None
