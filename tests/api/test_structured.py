@@ -1,20 +1,18 @@
 """`response_format` and `json_schema` at the door. What the grammars hold is tested with the compiler."""
 
 import time
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from edged.api.body import Fields, request_of
 from edged.api.json_schema import grammar_of
-from edged.api.openai.chat import CHAT, order_for
+from edged.api.openai.chat import CHAT
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
-from edged.api.openai.completions import COMPLETIONS
-from edged.api.openai.completions import generate_of as text_of
+from edged.api.openai.completions import COMPLETIONS, generate_of
+from edged.api.openai.response_format import given, only, schema_of
 from edged.errors import InvalidRequest
-from edged.lifecycle.handle import RunnerHandle
 from tests.api.conftest import Json, Running, chat_body
 
 SCHEMA: Json = {
@@ -26,11 +24,10 @@ SCHEMA: Json = {
 NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEMA}
 
 
-def grammar_for(fields: Fields) -> str | None:
-    """What a chat with these fields is held to."""
-    handle = cast(RunnerHandle, SimpleNamespace(chat=None))
-    order = order_for(request_of(chat_body("hi", **fields), CHAT, ChatRequest))
-    return order(handle).generate.sampling.grammar
+def asked(fields: Fields) -> tuple[Any, str] | None:
+    """The schema that a chat with these fields is held to."""
+    wanted = request_of(chat_body("hi", **fields), CHAT, ChatRequest)
+    return only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
 
 
 @pytest.mark.parametrize(
@@ -46,8 +43,10 @@ def grammar_for(fields: Fields) -> str | None:
         ({"json_schema": True}, True),
     ],
 )
-def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) -> None:
-    assert grammar_for(fields) == grammar_of(schema, "schema")
+def test_formats_are_schemas(edged: Running, fields: Fields, schema: Any) -> None:
+    found = asked(fields)
+    assert found is not None
+    assert found[0] == schema
     assert edged.chat("hi", **fields).status == 200
 
 
@@ -56,13 +55,13 @@ def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) ->
     [{}, {"response_format": None}, {"response_format": {"type": "text"}}, {"json_schema": None}],
 )
 def test_no_format_leaves_the_answer_free(fields: Fields) -> None:
-    assert grammar_for({**fields, "grammar": 'root ::= "x"'}) == 'root ::= "x"'
+    assert asked({**fields, "grammar": 'root ::= "x"'}) is None
 
 
 def test_text_completions_take_a_schema(edged: Running) -> None:
     body = {"model": "chat", "prompt": "hi", "json_schema": SCHEMA}
     wanted = request_of(dict(body), COMPLETIONS, CompletionRequest)
-    assert text_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
+    assert generate_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
     assert edged.post("/v1/completions", body).status == 200
     answer = edged.post("/v1/completions", body | {"json_schema": {"not": {}}})
     assert (answer.status, answer.error["param"]) == (400, "json_schema.not")

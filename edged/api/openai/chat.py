@@ -4,15 +4,14 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
-from edged.api.generation.course import Order
 from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
-from edged.api.openai.response_format import given, only_schema, schema_of
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.response_format import given, only, schema_of
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.openai.thinking import template_options
 from edged.api.openai.tools import offer
 from edged.api.work import Api
@@ -29,6 +28,7 @@ CHAT = Endpoint(
     refused=REFUSED,
     answer=ChatCompletion,
     stream=ChatChunk,
+    stream_end=LAST,
     example={
         "model": "smollm2",
         "messages": [{"role": "user", "content": "What is the capital of France?"}],
@@ -47,23 +47,19 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, CHAT, ChatRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        generate, order = generate_of(wanted), order_for(wanted)
+        generate = generate_of(wanted)
         dialect = ChatDialect(
             call.model,
             generate.n,
             logprobs=generate.top_logprobs is not None,
             include_usage=wants_usage(wanted.stream_options),
         )
+        tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+        schema = only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+        order = order_of(generate, tools, schema)
         return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
-
-
-def order_for(wanted: ChatRequest) -> Order:
-    """What a request asks of a runner. Raises InvalidRequest."""
-    tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
-    schema = only_schema(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
-    return order_of(generate_of(wanted), tools, schema)
 
 
 def generate_of(wanted: ChatRequest) -> protocol.Generate:

@@ -43,10 +43,9 @@ def routes(api: Api) -> Blueprint:
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
         generate = generate_of(wanted)
         tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+        order = order_of(generate, tools, schema_of(wanted.text))
         dialect = ResponsesDialect(call.model, wanted, generate)
-        return Run(api, call, dialect).answer(
-            order_of(generate, tools, schema_of(wanted.text)), stream=bool(wanted.stream)
-        )
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 

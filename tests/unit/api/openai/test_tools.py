@@ -17,6 +17,7 @@ from edged.errors import InvalidRequest
 from edged.runner import protocol
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+STRICT = frozenset({"weather"})
 WEATHER = protocol.Tool(
     "weather", "of a city", '{"type": "object", "properties": {"city": {"type": "string"}}}'
 )
@@ -26,7 +27,7 @@ STRICT = frozenset({"weather"})
 
 def offered(choice: Any = None, names: tuple[str, ...] = ("weather", "now"), parallel: bool = True) -> Offer:
     """What a chat offers; a request in the other shape must offer the same."""
-    functions = {
+    functions: dict[str, dict[str, Any]] = {
         "weather": {"name": "weather", "description": "of a city", "parameters": SCHEMA, "strict": True},
         "now": {"name": "now"},
     }
@@ -58,7 +59,7 @@ def test_the_choice_in_a_word(choice: Any) -> None:
 
 def test_a_named_function_is_the_only_one_and_must_be_called() -> None:
     choice = {"type": "function", "function": {"name": "now"}}
-    assert offered(choice) == Offer((NOW,), "required")
+    assert offered(choice) == Offer((NOW,), "required", strict=STRICT)
 
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
