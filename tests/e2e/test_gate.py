@@ -1,5 +1,6 @@
 """Grammars that wait, with a real vocabulary: what is sampled is what the grammar follows."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,16 +8,23 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp as llama
 
+from edged.api.generation.order import Offer, Shape
 from edged.runner.engine.gate import Gate
 from edged.runner.engine.sampling import stages
 from edged.runner.grammar import Grammar
-from edged.runner.protocol import Sampling
+from edged.runner.protocol import Sampling, Tool, ToolFormat
 from edged.runner.sampler import Sampler
 from edged.runner.vocabulary import Vocabulary
 
 CALL = 'root ::= "<tool_call>" "\\n"? "{" ["a-z]* "}" "\\n</tool_call>"'
 STRING = 'root ::= "\\"" [^"]* "\\""'
 THINK = ("<think>", "</think>")
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 99}
+TOOLS = tuple(
+    Tool(name, "", json.dumps({"properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]}))
+    for name in ("add", "add_slowly", "multiply")
+)
+ADDED = '{"a": 5, "b": 7}'
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +107,26 @@ def test_a_control_token_is_not_taken_for_its_text(vocabulary: Vocabulary) -> No
     assert silent.want("<|im_start|>") != ""
     shown = Wishes(vocabulary, STRING, Gate(), control_pieces=True)
     assert shown.want('"', "<|im_start|>", '"') == '"<|im_start|>"'
+
+
+@pytest.mark.parametrize("style", ["hermes", "llama3", "mistral", "generic"])
+def test_llama_cpp_reads_the_grammars_of_calls(vocabulary: Vocabulary, style: ToolFormat) -> None:
+    """And follows a call of the model's own format to its end."""
+    written = {
+        "hermes": f'Well. <tool_call>\n{{"name": "add", "arguments": {ADDED}}}\n</tool_call>',
+        "llama3": f'{{"name": "add", "parameters": {ADDED}}}',
+        "mistral": f"Well.[TOOL_CALLS]add[ARGS]{ADDED}",
+        "generic": f'{{"tool_calls": [{{"name": "add", "arguments": {ADDED}}}]}}',
+    }
+    sampling = Shape(Offer(TOOLS), None).sampling(Sampling(), style)
+    assert sampling.grammar is not None
+    wishes = Wishes(vocabulary, sampling.grammar, Gate(sampling.grammar_triggers))
+    assert wishes.want(written[style]) == written[style]
+    assert not wishes.ended
+    assert wishes.want("<|im_end|>") == ""
+    assert wishes.ended
+    wishes = Wishes(vocabulary, sampling.grammar, Gate(sampling.grammar_triggers))
+    assert wishes.want(written[style].replace("5", "x")) != written[style].replace("5", "x")
 
 
 CHAINS = [
