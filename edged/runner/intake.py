@@ -11,11 +11,13 @@ from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
 from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
+from edged.runner.engine.gate import Gate
 from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, Conversation, Prompt, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
+from edged.runner.grammar import Grammar
 from edged.runner.model import Model
 from edged.runner.renderer import Renderer
 from edged.runner.sampler import Sampler
@@ -25,7 +27,9 @@ from edged.runner.vocabulary import Vocabulary
 class Intake:
     """What a loaded model accepts. Only reads the vocabulary, so it runs beside the engine thread."""
 
-    def __init__(self, model: Model, n_ctx: int, max_answers: int, chat: ChatTemplate | str | None) -> None:
+    def __init__(
+        self, model: Model, n_ctx: int, max_answers: int, chat: ChatTemplate | str | None = None
+    ) -> None:
         """`max_answers` of one request find a place in slots and queue; `chat` may be why there is none."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
@@ -102,7 +106,11 @@ class Intake:
             n_prompt_tokens=n_tokens,
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary, stages(sampling), self._biases(sampling), sampling.grammar, prompt.tokens
+                self._vocabulary,
+                stages(sampling),
+                self._biases(sampling),
+                self._grammar(request, prompt),
+                prompt.tokens,
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
@@ -116,6 +124,15 @@ class Intake:
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,
         )
+
+    def _grammar(self, request: protocol.Generate, prompt: Prompt) -> Grammar | None:
+        """An answer's own, since it remembers what it has followed."""
+        sampling = request.sampling
+        if sampling.grammar is None:
+            return None
+        reasoning = self.chat.reasoning if self.chat and sampling.grammar_lets_think else None
+        gate = Gate(sampling.grammar_triggers, reasoning, opened=prompt.opens_reasoning)
+        return Grammar(self._vocabulary, sampling.grammar, gate, control_pieces=request.control_pieces)
 
     def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:
         """What is added to logits, whatever the request's chain."""
