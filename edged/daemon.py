@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from edged import __version__
 from edged.config.paths import state_dir
@@ -13,9 +14,11 @@ from edged.lifecycle.planner import planner, replanner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.pressure import PressureWatch
+from edged.lifecycle.pulled import Pulled
+from edged.lifecycle.pulls import Pulls
 from edged.lifecycle.record import Record
 from edged.lifecycle.relief import Relief
-from edged.lifecycle.reload import Reload
+from edged.lifecycle.reload import Reload, Sources
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
 from edged.service.activation import Listening, listen
@@ -40,6 +43,8 @@ def run(config: Config, read: Callable[[], Config]) -> None:
     comes up.
     """
     configure(config.logging.level, config.logging.format)
+    sources = Sources(config, read, Pulled.of(config))
+    config = sources.pulled.added_to(config)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     with Signals() as signals:
         listening = listen(config.server.host, config.server.port)
@@ -48,13 +53,14 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         print(f"edged: listening on {server.url}", flush=True)
         log.info("edged %s has started", __version__, extra={"EVENT": "started"})
         notify(status="measuring this machine")
-        pool = control = pressure = None
+        serving = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
-            pool = _start(config, server, record, meter)
+            serving = _start(config, server, record, meter, sources)
+            pool = serving.pool
             pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
-            reloading = _reloading(pool, server, record, read)
+            reloading = Reloading(serving.reload.run, lambda: not pool.is_starting)
             control = Control({"reload": reloading.run, "url": lambda: server.url})
             control.open()
             watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
@@ -65,11 +71,19 @@ def run(config: Config, read: Callable[[], Config]) -> None:
             if pressure is not None:
                 pressure.close()
             meter.close()
-            _stop(pool.config if pool is not None else config, listening, server, pool)
+            _stop(serving.pool.config if serving is not None else config, listening, server, serving)
             record.close()
 
 
-def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> Pool:
+class _Serving(NamedTuple):
+    """What serves, and what changes that."""
+
+    pool: Pool
+    reload: Reload
+    pulls: Pulls
+
+
+def _start(config: Config, server: Server, record: Record, meter: GainMeter, sources: Sources) -> _Serving:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
@@ -80,6 +94,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
 
     plan = planner(config, record.measured, record.planned_on)
     pool = Pool(config, plan, record, replanner(record.measured, record.planned_on))
+    reload = _reload(pool, server, record, sources)
+    pulls = Pulls(sources.pulled, lambda: pool.config, reload.serve_pulled)
     try:
         pool.when_wanted = meter.interrupt
         pool.start()
@@ -91,23 +107,22 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         metrics.watch(pool.statuses)
         metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
-        server.set_app(create_app(pool, metrics))
+        server.set_app(create_app(pool, metrics, pulls))
         pool.when_started(started)
     except BaseException:
         pool.close()
         raise
-    return pool
+    return _Serving(pool, reload, pulls)
 
 
-def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Config]) -> Reloading:
+def _reload(pool: Pool, server: Server, record: Record, sources: Sources) -> Reload:
     """What applies a changed configuration; access and limits of requests follow the pool's."""
 
     def settle(config: Config) -> None:
         configure(config.logging.level, config.logging.format)
         server.set_limits(_limits(config))
 
-    plan = replanner(record.measured, record.planned_on)
-    return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
+    return Reload(pool, sources, replanner(record.measured, record.planned_on), settle)
 
 
 def _news(pool: Pool, reloading: Reloading, pressure: PressureWatch) -> Callable[[], News]:
@@ -140,7 +155,7 @@ def _what_is_dead(server: Server, pool: Pool, pressure: PressureWatch) -> Callab
     return what_is_dead
 
 
-def _stop(config: Config, listening: Listening, server: Server, pool: Pool | None) -> None:
+def _stop(config: Config, listening: Listening, server: Server, serving: _Serving | None) -> None:
     """Let what runs end within one deadline, then stop the runners.
 
     New connections wait in systemd's socket for the next edged, if it has one; else they are refused (503).
@@ -149,16 +164,17 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
     log.info("draining", extra={"EVENT": "draining"})
     notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
     deadline = time.monotonic() + drain_s
-    if pool is not None:
-        pool.feed.close()  # who follows it would hold up the drain
-        pool.draining = not listening.activated
+    if serving is not None:
+        serving.pool.feed.close()  # who follows it, or a pull, would hold up the drain
+        serving.pulls.close()
+        serving.pool.draining = not listening.activated
         server.retire(keep_accepting=not listening.activated)
         server.drain(drain_s, _tell_draining)
-        pool.draining = True
+        serving.pool.draining = True
     server.close(max(0.0, deadline - time.monotonic()))
     notify(status="stopping the models' runners")
-    if pool is not None:
-        pool.close()
+    if serving is not None:
+        serving.pool.close()
     log.info("stopped", extra={"EVENT": "stopped"})
 
 

@@ -12,25 +12,28 @@ from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
 from edged.api.ollama import models as ollama_models
+from edged.api.ollama import pull
 from edged.api.openai import chat, completions, embeddings, models
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.pulls import Pulls
 from edged.service.liveness import Wsgi
 from edged.telemetry.metrics import Metrics
 
 
-def create_app(pool: Pool, metrics: Metrics) -> Wsgi:
+def create_app(pool: Pool, metrics: Metrics, pulls: Pulls) -> Wsgi:
     """A WSGI application that serves the pool's models, by whichever configuration is in force."""
     app = Flask("edged", static_folder=None)
     app.url_map.merge_slashes = False  # a path with extra slashes is a wrong path, not a redirect
-    api = Api(pool, metrics, Places())
+    api = Api(pool, metrics, Places(), pulls)
     gate_of = functools.lru_cache(maxsize=1)(Gate.of)
 
     def gate() -> Gate:
         return gate_of(api.config.access)
 
-    for module in (models, chat, completions, ollama_models, facts, events, native_models, status):
+    openai, ollama = (models, chat, completions), (ollama_models, pull)
+    for module in (*openai, *ollama, facts, events, native_models, status):
         app.register_blueprint(module.routes(api))
     errors.register(app)
     _watch_requests(app, api, gate)

@@ -13,6 +13,7 @@ from edged.errors import (
     InvalidRequest,
     ModelFileError,
     Overloaded,
+    PullError,
     RunnerFailed,
     Unavailable,
     UnknownModel,
@@ -67,6 +68,7 @@ _TABLE: dict[type[Exception], Row] = {
     Overloaded: Row(429, "rate_limit_error", "overloaded"),
     ClientGone: Row(499, "invalid_request_error", "client_closed_request"),
     RunnerFailed: Row(500, "server_error", "runner_failed"),
+    PullError: Row(502, "server_error", "pull_failed"),
     Unavailable: Row(503, "server_error", "unavailable"),
     ModelFileError: Row(503, "server_error", "model_unusable"),
 }

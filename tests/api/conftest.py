@@ -3,6 +3,7 @@
 import http.client
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -10,11 +11,13 @@ import openai
 import pytest
 
 from edged.api.app import create_app
-from edged.config.schema import Access, Config, Loading, Model, Seconds
+from edged.config.schema import Access, Config, Loading, Model, Seconds, Storage
 from edged.config.schema import Server as ServerSettings
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.pulled import Pulled
+from edged.lifecycle.pulls import Pulls
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from edged.service.bind import bind
@@ -123,6 +126,7 @@ def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
     return Config(
         server=ServerSettings(**{**server, **settings.get("server", {})}),
         access=Access(**settings.get("access", {})),
+        storage=Storage(**settings.get("storage", {})),
         loading=Loading(**{**loading, **settings.get("loading", {})}),
         models={
             model: Model(file=path, preload=preload, **settings.get("model", {}))
@@ -131,12 +135,18 @@ def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
     )
 
 
+def no_pulls(pool: Pool) -> Pulls:
+    """What has no place to pull to."""
+    return Pulls(Pulled(Path("/proc/nowhere")), lambda: pool.config, lambda: None)
+
+
 def start(
     models: dict[str, str],
     *,
     preload: bool = True,
     wait: bool = True,
     problems: dict[str, str] | None = None,
+    pulls: Callable[[Pool], Pulls] = no_pulls,
     **settings: Json,
 ) -> Running:
     """Serve fake models; `settings` are sections of the configuration, and `plan` what is planned of each."""
@@ -162,7 +172,7 @@ def start(
             idle_timeout_s=config.server.idle_timeout,
         ),
     )
-    server.set_app(create_app(pool, metrics))
+    server.set_app(create_app(pool, metrics, pulls(pool)))
     server.start()
     pool.start()
     if preload and wait:
