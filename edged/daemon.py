@@ -3,11 +3,13 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from edged import __version__
-from edged.config.paths import state_dir
+from edged.config.keys import new_key
+from edged.config.paths import state_dir, tls_files
 from edged.config.schema import Config
+from edged.config.source import Source
 from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner, replanner
@@ -18,7 +20,7 @@ from edged.lifecycle.pulled import Pulled
 from edged.lifecycle.pulls import Pulls
 from edged.lifecycle.record import Record
 from edged.lifecycle.relief import Relief
-from edged.lifecycle.reload import Reload, Sources
+from edged.lifecycle.reload import Origins, Reload
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
 from edged.service.activation import Listening, listen
@@ -30,25 +32,31 @@ from edged.service.server import Limits, Server
 from edged.service.signals import Signals
 from edged.service.watch import News, Watch
 
+if TYPE_CHECKING:
+    from edged.service.certificate import Certificate
+
 log = logging.getLogger(__name__)
 
 _ANSWER_S = 5.0  # for our own request, on a machine that is busy
 _STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
 
-def run(config: Config, read: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `read` gives then.
+def run(config: Config, source: Source) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `source` holds then.
 
     Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
     comes up.
     """
     configure(config.logging.level, config.logging.format)
-    sources = Sources(config, read, Pulled.of(config))
-    config = sources.pulled.added_to(config)
+    certificate = _certificate(config)
+    origins = Origins(config, source.read, Pulled.of(config))
+    config = origins.pulled.added_to(config)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
+    administrators_key = new_key()
     with Signals() as signals:
         listening = listen(config.server.host, config.server.port)
         server = Server(listening.sock, _limits(config))
+        server.set_tls(certificate.secure if certificate else None)
         server.start()
         print(f"edged: listening on {server.url}", flush=True)
         log.info("edged %s has started", __version__, extra={"EVENT": "started"})
@@ -56,12 +64,15 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         serving = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
-            serving = _start(config, server, record, meter, sources)
+            serving = _start(config, server, record, meter, origins, administrators_key)
             pool = serving.pool
             pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
             reloading = Reloading(serving.reload.run, lambda: not pool.is_starting)
-            control = Control({"reload": reloading.run, "url": lambda: server.url})
+            control = Control(
+                {"reload": reloading.run, "url": lambda: server.url},
+                {"keys": source.take_keys, "key": lambda _: administrators_key},
+            )
             control.open()
             watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
             log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
@@ -83,7 +94,14 @@ class _Serving(NamedTuple):
     pulls: Pulls
 
 
-def _start(config: Config, server: Server, record: Record, meter: GainMeter, sources: Sources) -> _Serving:
+def _start(
+    config: Config,
+    server: Server,
+    record: Record,
+    meter: GainMeter,
+    origins: Origins,
+    administrators_key: str,
+) -> _Serving:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
@@ -94,8 +112,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, sou
 
     plan = planner(config, record.measured, record.planned_on)
     pool = Pool(config, plan, record, replanner(record.measured, record.planned_on))
-    reload = _reload(pool, server, record, sources)
-    pulls = Pulls(sources.pulled, lambda: pool.config, reload.serve_pulled)
+    reload = _reload(pool, server, record, origins)
+    pulls = Pulls(origins.pulled, lambda: pool.config, reload.serve_pulled)
     try:
         pool.when_wanted = meter.interrupt
         pool.start()
@@ -107,7 +125,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, sou
         metrics.watch(pool.statuses)
         metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
-        server.set_app(create_app(pool, metrics, pulls))
+        server.set_app(create_app(pool, metrics, pulls, administrators_key))
         pool.when_started(started)
     except BaseException:
         pool.close()
@@ -115,14 +133,17 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, sou
     return _Serving(pool, reload, pulls)
 
 
-def _reload(pool: Pool, server: Server, record: Record, sources: Sources) -> Reload:
+def _reload(pool: Pool, server: Server, record: Record, origins: Origins) -> Reload:
     """What applies a changed configuration; access and limits of requests follow the pool's."""
 
-    def settle(config: Config) -> None:
+    def settle(config: Config) -> tuple[str, ...]:
+        certificate = _certificate(config)
         configure(config.logging.level, config.logging.format)
         server.set_limits(_limits(config))
+        server.set_tls(certificate.secure if certificate else None)
+        return (f"the certificate is {certificate.text}",) if certificate else ()
 
-    return Reload(pool, sources, replanner(record.measured, record.planned_on), settle)
+    return Reload(pool, origins, replanner(record.measured, record.planned_on), settle)
 
 
 def _news(pool: Pool, reloading: Reloading, pressure: PressureWatch) -> Callable[[], News]:
@@ -183,6 +204,21 @@ def _tell_draining(n_requests: int) -> None:
     notify(status=f"draining {what}", watchdog=True)
 
 
+def _certificate(config: Config) -> "Certificate | None":
+    """What connections are secured with, read anew. Raises ConfigError."""
+    files = tls_files(config)
+    if files is None:
+        return None
+    from edged.service.certificate import load
+
+    certificate = load(*files)
+    if certificate.fault:
+        log.warning("server.tls_certificate: %s: %s", files[0], certificate.text)
+    if certificate.exposed:
+        log.warning("server.tls_key: %s: everybody on this machine can read it: chmod o-r", files[1])
+    return certificate
+
+
 def _limits(config: Config) -> Limits:
     server = config.server
     return Limits(
@@ -191,4 +227,5 @@ def _limits(config: Config) -> Limits:
         max_body_bytes=server.max_body,
         header_timeout_s=server.header_timeout,
         idle_timeout_s=server.idle_timeout,
+        answer_timeout_s=server.request_timeout,
     )

@@ -1,6 +1,6 @@
 """Plans for runners that hold no model."""
 
-from edged.policy.types import LoadPlan, Prediction
+from edged.policy.types import Kind, LoadPlan, Prediction
 
 
 def fake_plan(model: str = "m", path: str = "m.gguf", *, at_start: bool = True) -> LoadPlan:
@@ -8,7 +8,7 @@ def fake_plan(model: str = "m", path: str = "m.gguf", *, at_start: bool = True) 
     return LoadPlan(
         model=model,
         path=path,
-        kind="embed" if path.startswith("fake:embed") else "generate",
+        kind=kind_of(path),
         strategy="stream",
         load_at_start=at_start,
         repack=False,
@@ -25,3 +25,9 @@ def fake_plan(model: str = "m", path: str = "m.gguf", *, at_start: bool = True) 
         predicted=Prediction(file_bytes=1000, anon_bytes=0, ready_s=3.0, first_answer_s=4.0),
         reasons=("it is not real",),
     )
+
+
+def kind_of(path: str) -> Kind:
+    """What a fake model is for."""
+    kinds: tuple[Kind, ...] = ("embed", "rank")
+    return next((kind for kind in kinds if path.startswith(f"fake:{kind}")), "generate")

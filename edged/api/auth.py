@@ -1,15 +1,16 @@
-"""Who may call: by source address, by the name the machine was called by, and by API key."""
+"""Who may call, and what for: by source address, by the name the machine was called by, and by API key."""
 
-import hashlib
 import hmac
 import socket
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Literal
+from collections.abc import Mapping
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from edged.api.errors import Forbidden, Unauthorized
-from edged.config.schema import Access
+from edged.config.keys import SCOPES, ApiKey, digest_of, parse_key
+from edged.config.schema import Access, Scope
 from edged.errors import InvalidRequest
 
 _LOOPBACK = tuple(map(ip_network, ("127.0.0.0/8", "::1/128")))
@@ -18,44 +19,87 @@ _LAN = (
     *map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16")),
     *map(ip_network, ("fc00::/7", "fe80::/10")),
 )
-_KEYLESS_PATHS = frozenset({"/livez", "/readyz", "/health"})
+_OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/v1/health", "/openapi.json", "/docs"})
+_PULLING_PATHS = frozenset({"/api/pull"})
+_DELETING_PATHS = frozenset({"/api/delete"})
+_EVERYTHING = frozenset(SCOPES)
+
+
+class Caller(Struct, frozen=True, kw_only=True):
+    """Who has sent a request. `name` is fit for a log: a key's name, or an address."""
+
+    name: str
+    key: str | None  # its name; None without one that is known here
+    scopes: frozenset[Scope]
+    is_limited: bool = True
+    has_shown_key: bool = False
+
+    def check(self, method: str, path: str) -> None:
+        """Raises Unauthorized or Forbidden if this is not for the caller to ask."""
+        needed = scopes_of(method, path)
+        if not needed or not self.scopes.isdisjoint(needed):
+            return
+        if self.key is not None:
+            raise Forbidden(
+                f"the API key {self.key} is not for {method} {path}, which needs the scope {needed[0]};"
+                f" `edged key add NAME --scope {needed[0]}` on the machine makes a key that has it"
+            )
+        what = "this API key is not known here" if self.has_shown_key else "an API key is needed"
+        raise Unauthorized(
+            f"{what}: send `Authorization: Bearer KEY` with a key that `edged key add NAME` has made on the"
+            " machine, or one of access.api_keys"
+        )
+
+
+def scopes_of(method: str, path: str) -> tuple[Scope, ...]:
+    """What a key is to be for, one of these, to ask this; nothing: no key is needed."""
+    if path in _OPEN_PATHS:
+        return ()
+    if path == "/metrics":
+        return ("metrics",)
+    if path in _PULLING_PATHS:
+        return ("pull",)
+    if path in _DELETING_PATHS:
+        return ("manage",)
+    if path.startswith("/edged/v1/"):
+        return ("use", "manage") if method in ("GET", "HEAD", "OPTIONS") else ("manage",)
+    return ("use",)
 
 
 class Gate:
     """Checks requests against the `access` section of the configuration."""
 
-    def __init__(
-        self, mode: Literal["loopback", "lan", "any"], keys: Iterable[str], hosts: Iterable[str]
-    ) -> None:
-        self._mode = mode
-        self._digests = tuple(_digest(key.encode()) for key in keys)
+    def __init__(self, access: Access, administrators_key: str | None = None) -> None:
+        """`administrators_key` is for who administers the machine, and is no key of the configuration."""
+        self._mode = access.mode
+        self._keys = tuple(map(parse_key, access.api_keys))
+        self._administrators = None if administrators_key is None else digest_of(administrators_key.encode())
         own = socket.gethostname().lower()
-        self._hosts = {"localhost", own, f"{own}.local", *(host.lower().rstrip(".") for host in hosts)}
+        self._hosts = {"localhost", own, f"{own}.local", *(host.lower().rstrip(".") for host in access.hosts)}
+        self._origins = frozenset(access.cors_origins)
+        is_open = not self._keys and access.mode != "any"
+        self._without_key = _EVERYTHING if is_open else frozenset(access.keyless)
 
-    @classmethod
-    def of(cls, access: Access) -> "Gate":
-        """By the configuration."""
-        return cls(access.mode, access.api_keys, access.hosts)
-
-    def check(self, environ: Mapping[str, str]) -> None:
-        """Let a WSGI request in, or raise Forbidden, Unauthorized or InvalidRequest (no Host)."""
+    def let_in(self, environ: Mapping[str, str]) -> Caller:
+        """Who sends a WSGI request. Raises Forbidden for a wrong way to come, InvalidRequest without Host."""
         self._check_source(environ["REMOTE_ADDR"])
         host = environ.get("HTTP_HOST")
         if host is None:
             if environ["SERVER_PROTOCOL"] == "HTTP/1.1":
-                raise InvalidRequest("the Host header is missing")
+                raise InvalidRequest("the Host header is missing; send the name or address that you call")
         else:
             self._check_host(host, "Host")
         self._check_origin(environ)
-        if environ["PATH_INFO"] not in _KEYLESS_PATHS:
-            self._check_key(environ.get("HTTP_AUTHORIZATION", ""))
+        return self._caller(environ)
 
     def _check_source(self, source: str) -> None:
         allowed = {"loopback": _LOOPBACK, "lan": _LAN, "any": None}[self._mode]
         if allowed is None or any(_address(source) in network for network in allowed):
             return
-        who = "this machine" if self._mode == "loopback" else "private addresses"
-        raise Forbidden(f"access.mode is {self._mode}: only {who} may call, not {source}")
+        who, wider = ("this machine", "lan") if self._mode == "loopback" else ("private addresses", "any")
+        raise Forbidden(
+            f"access.mode is {self._mode}: only {who} may call, not {source}; {wider} would let it in"
+        )
 
     def _check_host(self, host: str, header: str) -> None:
         """A name that is not ours may be a web page's, pointed at this machine (DNS rebinding)."""
@@ -76,25 +120,52 @@ class Gate:
             name = urlsplit(origin).hostname or origin
         except ValueError:
             name = origin
-        if name not in self._hosts - {"localhost"}:
+        if origin not in self._origins and name not in self._hosts - {"localhost"}:
             raise Forbidden(
-                f"a web page from {origin} may not call; add its host name to access.hosts to allow it"
+                f"a web page from {origin!r} may not call; to allow it, add that to access.cors_origins"
             )
 
-    def _check_key(self, authorization: str) -> None:
-        if not self._digests and self._mode != "any":
-            return
-        scheme, _, key = authorization.partition(" ")
-        given = _digest(key.strip().encode("latin-1"))  # header bytes arrive as latin-1
-        matches = [hmac.compare_digest(given, digest) for digest in self._digests]
-        if scheme.lower() != "bearer" or not any(matches):
-            raise Unauthorized(
-                "an API key is needed: send `Authorization: Bearer KEY` with one of access.api_keys"
-            )
+    def _caller(self, environ: Mapping[str, str]) -> Caller:
+        shown = _shown_key(environ)
+        key = None if shown is None else self._known(shown)
+        if key is not None:
+            return key
+        address = _one_client(_address(environ["REMOTE_ADDR"]))
+        return Caller(name=address, key=None, scopes=self._without_key, has_shown_key=shown is not None)
+
+    def _known(self, shown: bytes) -> Caller | None:
+        """Whose key this is. All hashes are compared, each in constant time, so that time tells nothing."""
+        digest = digest_of(shown)
+        if self._administrators is not None and hmac.compare_digest(digest, self._administrators):
+            return Caller(name="administrator", key="administrator", scopes=_EVERYTHING, is_limited=False)
+        matches = [hmac.compare_digest(digest, key.digest) for key in self._keys]
+        if not any(matches):
+            return None
+        at = matches.index(True)
+        name = _name(self._keys[at], at)
+        return Caller(name=f"key {name}", key=name, scopes=self._keys[at].scopes)
 
 
-def _digest(key: bytes) -> bytes:
-    return hashlib.sha256(key).digest()  # equal lengths, so that comparing tells nothing about a key's
+def _shown_key(environ: Mapping[str, str]) -> bytes | None:
+    """The key that a request shows in the header of OpenAI's clients or that of others, which is latin-1."""
+    scheme, _, key = environ.get("HTTP_AUTHORIZATION", "").partition(" ")
+    if scheme.lower() != "bearer":
+        key = environ.get("HTTP_X_API_KEY", "")
+    return key.strip().encode("latin-1") or None
+
+
+def _name(key: ApiKey, place: int) -> str:
+    return key.name or f"access.api_keys[{place}]"
+
+
+def _one_client(address: IPv4Address | IPv6Address) -> str:
+    """By which one client is told from others: its address, or the /64 of a public IPv6 address.
+
+    Private addresses count each for itself, since all machines of a home share a /64.
+    """
+    if isinstance(address, IPv6Address) and address.is_global:
+        return str(IPv6Network((int(address), 64), strict=False))
+    return str(address)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

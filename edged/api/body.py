@@ -73,43 +73,25 @@ def parse_fields(body: bytes) -> Fields:
         if _ESCAPED_SURROGATE.search(text):
             _refuse_surrogates(value, "")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}") from error
+        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}; encode it so") from error
     except RecursionError as error:
-        raise InvalidRequest("the body is nested too deeply") from error
+        raise InvalidRequest("the body is nested too deeply; send it flatter") from error
     except json.JSONDecodeError as error:
         what = "the body is empty" if not text.strip() else f"the body is not JSON: {error.msg}"
         raise InvalidRequest(f"{what} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:  # an integer of thousands of digits
-        raise InvalidRequest("the body holds a number with too many digits") from error
+        raise InvalidRequest("the body holds a number with too many digits; send one of fewer") from error
     if not isinstance(value, dict):
-        raise InvalidRequest("the body is not a JSON object")
+        raise InvalidRequest("the body is not a JSON object; send {...}")
     return value
 
 
-def convert(fields: Mapping[str, Any], kind: type[Typed]) -> Typed:
-    """Fields as a typed struct. Raises InvalidRequest naming the field."""
+def convert(fields: Mapping[str, Any], kind: type[Typed], *, strict: bool = True) -> Typed:
+    """Fields as a typed struct; if not `strict`, texts may stand for other values. Raises InvalidRequest."""
     try:
-        return msgspec.convert(fields, kind, strict=True, str_keys=True)
+        return msgspec.convert(fields, kind, strict=strict, str_keys=True)
     except msgspec.ValidationError as error:
         raise _named(str(error)) from error
-
-
-def take(fields: Fields, names: tuple[str, ...]) -> Fields:
-    """Remove some fields and return them."""
-    return {name: fields.pop(name) for name in names if name in fields}
-
-
-def drop_harmless(fields: Fields, ignored: frozenset[str], neutral: Mapping[str, tuple[Any, ...]]) -> None:
-    """Remove fields that change nothing, and those that only ask for what happens anyway.
-
-    `neutral` holds the values of unsupported fields that mean "off"; None always does. Raises Unsupported.
-    """
-    for name in ignored & fields.keys():
-        del fields[name]
-    for name in neutral.keys() & fields.keys():
-        value = fields.pop(name)
-        if value is not None and not _is_one_of(value, neutral[name]):
-            raise Unsupported(f"{name}: this version of edged does not support it; leave it out", name)
 
 
 def _is_one_of(value: Any, known: tuple[Any, ...]) -> bool:
@@ -120,7 +102,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Fields:
     made = dict(pairs)
     if len(made) < len(pairs):
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidRequest(f"{_shown(twice)}: is there twice", _shown(twice))
+        raise InvalidRequest(f"{_shown(twice)}: is there twice; keep one", _shown(twice))
     for name, value in pairs:
         if value is _NOT_JSON:
             raise InvalidRequest(f"{_shown(name)}: is not a finite number", _shown(name))

@@ -5,10 +5,8 @@ missing there, and what Flask does costs as much as everything else that the dae
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from http.client import responses
 
 from edged.api import errors
-from edged.api.auth import Gate
 from edged.api.visit import Visit
 from edged.api.work import Api
 from edged.service.liveness import Environ, StartResponse, Wsgi
@@ -19,10 +17,9 @@ View = Callable[[Environ], bytes]
 class Direct:
     """A WSGI application: POST goes to `views` by path, which give JSON or raise; all else goes to `app`."""
 
-    def __init__(self, app: Wsgi, api: Api, gate: Callable[[], Gate], views: Mapping[str, View]) -> None:
+    def __init__(self, app: Wsgi, api: Api, views: Mapping[str, View]) -> None:
         self._app = app
         self._api = api
-        self._gate = gate
         self._views = views
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -31,20 +28,12 @@ class Direct:
         view = self._views.get(path) if environ["REQUEST_METHOD"] == "POST" else None
         if view is None:
             return self._app(environ, start_response)
-        visit = Visit(environ)
-        answer = self._answer(view, environ, visit)
-        headers = [
-            *answer.headers,
-            ("Content-Length", str(len(answer.body))),
-            ("X-Request-Id", visit.request_id),
-        ]
-        start_response(f"{answer.status} {responses.get(answer.status, 'Unknown')}", headers)
-        visit.ended(self._api.metrics, path, answer.status)
-        return [answer.body]
+        visit = Visit.of(environ)
+        visit.endpoint = path
+        return self._answer(view, environ, visit).begin(start_response)
 
     def _answer(self, view: View, environ: Environ, visit: Visit) -> errors.Answer:
         try:
-            self._gate().check(environ)
             with self._api.place():
                 return errors.Answer(200, (errors.JSON,), view(environ))
         except Exception as error:  # noqa: BLE001  # as Flask does; `answer_to` logs what was not foreseen

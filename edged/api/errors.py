@@ -1,10 +1,12 @@
-"""Every error as HTTP: one table from kinds to statuses, OpenAI's error shape."""
+"""Every error as HTTP: one table from kinds to statuses, and the shape that clients of a path expect."""
 
 import logging
 import math
+from collections.abc import Iterable
+from http.client import responses
 from typing import NamedTuple
 
-from flask import Flask, Response, g
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from edged.api.visit import Visit
@@ -18,6 +20,7 @@ from edged.errors import (
     Unavailable,
     UnknownModel,
 )
+from edged.service.liveness import StartResponse
 from edged.service.wire import error_body
 
 log = logging.getLogger(__name__)
@@ -35,6 +38,10 @@ class Forbidden(EdgedError):
     """This client, or this way of addressing the machine, is not let in."""
 
 
+class RateLimited(Overloaded):
+    """This client asks for more than one client may."""
+
+
 class ClientGone(EdgedError):
     """The client left before its answer was ready: nobody reads this."""
 
@@ -45,6 +52,15 @@ class Answer(NamedTuple):
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+    def begin(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a WSGI request with it."""
+        length = ("Content-Length", str(len(self.body)))
+        start_response(
+            f"{self.status} {responses.get(self.status, 'Unknown')}",
+            [*self.headers, length] if self.status != 204 else [*self.headers],
+        )
+        return [self.body]
 
 
 class Row(NamedTuple):
@@ -66,6 +82,7 @@ _TABLE: dict[type[Exception], Row] = {
     Forbidden: Row(403, "permission_error", "access_denied"),
     UnknownModel: Row(404, "invalid_request_error", "model_not_found"),
     Overloaded: Row(429, "rate_limit_error", "overloaded"),
+    RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGone: Row(499, "invalid_request_error", "client_closed_request"),
     RunnerFailed: Row(500, "server_error", "runner_failed"),
     PullError: Row(502, "server_error", "pull_failed"),
@@ -87,16 +104,15 @@ def row_of(error: Exception) -> Row:
     return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _INTERNAL)
 
 
-def body_of(error: EdgedError) -> bytes:
-    """The error's JSON, for an event in a stream."""
-    return _body(error, str(error))
+def body_of(error: EdgedError, path: str = "") -> bytes:
+    """The error's JSON for an event in a stream, in the shape of `path`."""
+    return _body(error, str(error), path)
 
 
 def answer_to(error: Exception, visit: Visit) -> Answer:
     """An error's answer. What was not foreseen is logged, and shown to the client as no more than that."""
     row = row_of(error)
-    if row is _INTERNAL:
-        log.error("%s %s failed", visit.method, visit.path, exc_info=error)
+    _log(error, row, visit)
     headers = [JSON]
     if isinstance(error, Overloaded | Unavailable):
         headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))
@@ -104,7 +120,7 @@ def answer_to(error: Exception, visit: Visit) -> Answer:
         headers.append(("Allow", ", ".join(sorted(error.valid_methods))))
     if isinstance(error, Unauthorized):
         headers.append(("WWW-Authenticate", "Bearer"))
-    return Answer(row.status, tuple(headers), _body(error, _message(error, visit)))
+    return Answer(row.status, tuple(headers), _body(error, _message(error, visit), visit.path))
 
 
 def register(app: Flask) -> None:
@@ -112,14 +128,28 @@ def register(app: Flask) -> None:
 
     @app.errorhandler(Exception)
     def respond(error: Exception) -> Response:
-        answer = answer_to(error, g.visit)
+        answer = answer_to(error, Visit.of(request.environ))
         return Response(answer.body, answer.status, answer.headers)
 
 
-def _body(error: Exception, message: str) -> bytes:
+def _log(error: Exception, row: Row, visit: Visit) -> None:
+    """What a client cannot change is for the operator to read, under the id that the client was told."""
+    if row.status != 500:
+        return
+    unforeseen = row is _INTERNAL
+    log.log(
+        logging.ERROR if unforeseen else logging.WARNING,
+        "%s %s (request %s) failed%s",
+        *(visit.method, visit.path, visit.request_id, "" if unforeseen else f": {error}"),
+        exc_info=error if unforeseen else None,
+        extra={"REQUEST_ID": visit.request_id, "CLIENT": visit.client},
+    )
+
+
+def _body(error: Exception, message: str, path: str) -> bytes:
     row = row_of(error)
     param = error.param if isinstance(error, InvalidRequest) else None
-    return error_body(message, row.type, row.code, param)
+    return error_body(path, message, row.type, row.code, param)
 
 
 def _message(error: Exception, visit: Visit) -> str:
@@ -128,7 +158,7 @@ def _message(error: Exception, visit: Visit) -> str:
     if isinstance(error, MethodNotAllowed):
         return f"{visit.path} does not take {visit.method}; see the Allow header"
     if isinstance(error, HTTPException) and error.code == 404:
-        return f"there is nothing at {visit.path}; models are listed at /v1/models"
+        return f"there is nothing at {visit.path}; /docs lists what there is, and /v1/models the models"
     if isinstance(error, HTTPException):
         return error.description or error.name
     return f"an internal error; the log has it under request id {visit.request_id}"

@@ -7,32 +7,44 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from typing import Any
+from typing import Self
 
+from edged.service.liveness import Environ
 from edged.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_PLACE = "edged.visit"
 
 
 class Visit:
     """A WSGI request that has just come. Its id is the client's own, where that is fit for a log."""
 
-    def __init__(self, environ: Mapping[str, Any]) -> None:
+    def __init__(self, environ: Environ) -> None:
         self._began_s = time.monotonic()
         given = environ.get("HTTP_X_REQUEST_ID", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         self.method: str = environ["REQUEST_METHOD"]
         self.path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+        self.client = "unknown"  # the name of its key, or its address
+        self.endpoint = "unknown"  # the route that answers it, never a path of the client's
+        self.status = 0
+        environ[_PLACE] = self
 
-    def ended(self, metrics: Metrics, endpoint: str, status: int) -> None:
+    @classmethod
+    def of(cls, environ: Environ) -> Self:
+        """The visit that a request is."""
+        visit = environ[_PLACE]
+        assert isinstance(visit, cls)
+        return visit
+
+    def ended(self, metrics: Metrics) -> None:
         """Its answer has been given: note it."""
         duration_s = time.monotonic() - self._began_s
-        metrics.answered(endpoint, status, duration_s)
+        metrics.answered(self.endpoint, self.status, duration_s)
         log.debug(
             "%s %s %d %.3f s",
-            *(self.method, self.path, status, duration_s),
-            extra={"REQUEST_ID": self.request_id},
+            *(self.method, self.path, self.status, duration_s),
+            extra={"REQUEST_ID": self.request_id, "CLIENT": self.client},
         )

@@ -16,7 +16,7 @@ from edged.config.load import load, standard_file
 def command(file: Path | None, overrides: tuple[str, ...]) -> None:
     """Check FILE (default: the file that `edged run` would read) and exit 2 when it is wrong.
 
-    Model files are not looked at; `edged plan` does that.
+    Model files are not looked at, `edged plan` does that; nor the files of TLS, `edged doctor` does.
     """
     file = file or standard_file()
     config = load(file, overrides)
@@ -24,5 +24,6 @@ def command(file: Path | None, overrides: tuple[str, ...]) -> None:
     models = ", ".join(config.models) or "no models"
     server = config.server
     host = f"[{server.host}]" if ":" in server.host else server.host
-    click.echo(f"{file}: OK: serves {models} on {host}:{server.port}, access {config.access.mode}")
+    where = f"{host}:{server.port}{' (HTTPS)' if paths.tls_files(config) else ''}"
+    click.echo(f"{file}: OK: serves {models} on {where}, access {config.access.mode}")
     click.echo(folders)

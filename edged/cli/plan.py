@@ -10,7 +10,7 @@ from edged.config.load import load
 from edged.config.paths import model_path, state_dir
 from edged.config.schema import Config
 from edged.config.units import format_bytes, format_seconds
-from edged.lifecycle.comparison import Times, last_times, with_measured
+from edged.lifecycle.comparison import Plans, Times, last_times, with_measured
 from edged.policy.types import LoadPlan
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ def command(
     if as_json:
         import msgspec
 
-        plans = [with_measured(plan, times[plan.model]) for plan in planned.plans]
-        click.echo(msgspec.json.format(msgspec.json.encode({"plans": plans, "problems": problems})))
+        plans = tuple(with_measured(plan, times[plan.model]) for plan in planned.plans)
+        shown = Plans(plans=plans, problems=problems)
+        click.echo(msgspec.json.format(msgspec.json.encode(shown)))
     else:
         _print(config, planned.plans, times, problems)
     if problems:

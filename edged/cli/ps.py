@@ -13,6 +13,7 @@ from edged.cli.table import aligned
 from edged.config.units import format_bytes, format_seconds
 from edged.errors import EdgedError
 from edged.lifecycle.holding import Holding
+from edged.lifecycle.listing import Accounted, Listed, Listing
 from edged.lifecycle.status import Cause, ModelStatus, UnloadCause, progress
 from edged.policy.memory import UNLIMITED_BYTES
 
@@ -39,44 +40,6 @@ _UNLOADED_BECAUSE: dict[UnloadCause, str] = {
     "reload": "the configuration has changed",
     "closing": "edged is shutting down",
 }
-
-
-class Listed(ModelStatus, frozen=True, kw_only=True):
-    """A model as /edged/v1/models?memory=true tells of it."""
-
-    memory: Holding | None = None
-
-
-class Account(msgspec.Struct, frozen=True, kw_only=True):
-    """What admission counts with."""
-
-    budget_bytes: int
-    anonymous_bytes: int
-    file_hot_bytes: int
-    file_cold_bytes: int
-    in_flight_bytes: int
-    spare_bytes: int
-
-    @property
-    def text(self) -> str:
-        """`models may take 1.2 GiB and need 513.3 MiB: 421.2 MiB anonymous, …`."""
-        taken_bytes = self.anonymous_bytes + self.file_hot_bytes + self.in_flight_bytes
-        is_limited = self.budget_bytes < UNLIMITED_BYTES
-        most = format_bytes(self.budget_bytes) if is_limited else "what there is (which is unknown)"
-        loading = f", {format_bytes(self.in_flight_bytes)} loading" if self.in_flight_bytes else ""
-        return (
-            f"models may take {most} and need {format_bytes(taken_bytes)}:"
-            f" {format_bytes(self.anonymous_bytes)} anonymous, {format_bytes(self.file_hot_bytes)} of files"
-            + loading
-            + (f", {format_bytes(self.spare_bytes)} in a spare runner" if self.spare_bytes else "")
-        )
-
-
-class Listing(msgspec.Struct, frozen=True):
-    """The whole answer."""
-
-    models: tuple[Listed, ...]
-    account: Account
 
 
 @click.command("ps", short_help="Show what each model is doing and what it holds.")
@@ -108,7 +71,7 @@ def listing(client: Client) -> Listing:
 
 def row(model: Listed) -> tuple[str, ...]:
     """One line of the table."""
-    held = model.memory or Holding()
+    held = model.memory if isinstance(model.memory, Holding) else Holding()
     return (
         model.model,
         model.state,
@@ -165,8 +128,26 @@ def _size(size_bytes: int | None) -> str:
     return "-" if size_bytes is None else format_bytes(size_bytes)
 
 
+def _account(account: Accounted) -> str:
+    """`models may take 1.2 GiB and need 513.3 MiB: 421.2 MiB anonymous, …`."""
+    taken_bytes = account.anonymous_bytes + account.file_hot_bytes + account.in_flight_bytes
+    is_limited = account.budget_bytes < UNLIMITED_BYTES
+    most = format_bytes(account.budget_bytes) if is_limited else "what there is (which is unknown)"
+    loading = f", {format_bytes(account.in_flight_bytes)} loading" if account.in_flight_bytes else ""
+    return (
+        f"models may take {most} and need {format_bytes(taken_bytes)}:"
+        f" {format_bytes(account.anonymous_bytes)} anonymous, {format_bytes(account.file_hot_bytes)} of files"
+        + loading
+        + (f", {format_bytes(account.spare_bytes)} in a spare runner" if account.spare_bytes else "")
+    )
+
+
+def _summary(found: Listing) -> str:
+    return _account(found.account) if isinstance(found.account, Accounted) else ""
+
+
 def _plain(found: Listing) -> str:
-    return "\n".join([aligned([_HEADINGS, *map(row, found.models)]), "", found.account.text])
+    return "\n".join([aligned([_HEADINGS, *map(row, found.models)]), "", _summary(found)])
 
 
 def _drawn(found: Listing) -> "Group":
@@ -179,7 +160,7 @@ def _drawn(found: Listing) -> "Group":
         table.add_column(heading.lower(), overflow="fold")
     for model in found.models:
         table.add_row(*map(Text, row(model)))  # Text: nothing in it is markup
-    return Group(table, Text(found.account.text))
+    return Group(table, Text(_summary(found)))
 
 
 def _print_json(client: Client, watch: bool) -> None:

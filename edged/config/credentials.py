@@ -1,27 +1,77 @@
 """API keys from a file that only root can read; systemd hands it over (LoadCredential=).
 
 The configuration is everybody's to read, so keys are better kept beside it: one a line, `#` begins a comment.
+systemd copies the file when the service starts, and the service's own user may not read it: a later change
+comes with root's `edged reload`, which hands over the text.
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from edged.config import tree
 from edged.errors import ConfigError
 
 _NAME = "api_keys"
+_MAX_BYTES = 1 << 20
 
 
-def add_api_keys(root: tree.Node | None, beside: Path | None) -> tree.Node | None:
+def key_file(config_file: Path) -> Path:
+    """The file of keys that belongs to a configuration file: beside it."""
+    return config_file.with_name(_NAME)
+
+
+def read_keys(file: Path) -> str | None:
+    """The text of a file of keys; None when there is none. Raises ConfigError."""
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_BYTES + 1)
+        if len(content) > _MAX_BYTES:
+            raise ConfigError([f"{file}: larger than {_MAX_BYTES >> 20} MiB: these are no keys"])
+        return content.decode("utf-8")
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise ConfigError([f"{file}: only root may read the keys; try again with sudo"]) from None
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
+
+
+def key_lines(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of such a text that hold a key, each with its place among all lines."""
+    for number, line in enumerate(text.splitlines()):
+        if line.strip() and not line.strip().startswith("#"):
+            yield number, line.strip()
+
+
+def add_api_keys(root: tree.Node | None, config_file: Path, given: str | None = None) -> tree.Node | None:
     """The configuration with the file's keys after its own; what is wrong with them, its reader reports.
 
-    Outside the service the file is looked for in the folder `beside`. Raises ConfigError if it is unreadable.
+    Under systemd these are its credentials, or what was `given` in their place; otherwise those in the file
+    beside the configuration's. Raises ConfigError if that is unreadable, or somebody else's.
     """
-    given = os.environ.get("CREDENTIALS_DIRECTORY")
-    folder = Path(given) if given else beside
-    if folder is None or not (keys := _read(folder / _NAME)):
+    service = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(service, _NAME) if service else key_file(config_file)
+    text = given if service and given is not None else read_keys(file)
+    if not text:
         return root
-    source = str(folder / _NAME)
+    if not service:
+        _check_owner(file, config_file)
+    return _with_keys(root, [line for _, line in key_lines(text)], str(file))
+
+
+def _check_owner(file: Path, config_file: Path) -> None:
+    """A folder such as /tmp lets others put a file beside ours, which would let them in."""
+    trusted = {0, os.geteuid()}
+    if config_file.exists():
+        trusted.add(config_file.stat().st_uid)
+    if file.stat().st_uid not in trusted:
+        raise ConfigError([f"{file}: belongs to somebody else, who must not say which keys are let in"])
+
+
+def _with_keys(root: tree.Node | None, keys: list[str], source: str) -> tree.Node | None:
+    if not keys:
+        return root
     if root is None or tree.is_nothing(root):
         root = tree.Mapping(source=source, items={})
     access = _section(root, "access", tree.Mapping(source=source, items={}))
@@ -39,15 +89,3 @@ def _section(parent: tree.Node | None, key: str, empty: tree.Node) -> tree.Node 
     if found is None or tree.is_nothing(found):
         parent.items[key] = found = empty
     return found
-
-
-def _read(file: Path) -> list[str]:
-    try:
-        lines = file.read_text("utf-8").splitlines()
-    except FileNotFoundError:
-        return []
-    except PermissionError:
-        raise ConfigError([f"{file}: only root may read the keys; try again with sudo"]) from None
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"{file}: cannot be read: {getattr(error, 'strerror', None) or error}"]) from None
-    return [key for line in lines if (key := line.strip()) and not key.startswith("#")]

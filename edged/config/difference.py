@@ -13,7 +13,9 @@ from edged.config.units import written
 # Bound or opened once, when edged starts.
 _FIXED = ("server.host", "server.port", "storage.state_dir")
 # A runner takes these while it works, or has nothing to do with them.
-_LIMITS = frozenset({"max_queue_requests", "max_queue_tokens", "step_time", "pinned", "keep_alive"})
+_LIMITS = frozenset(
+    {"max_queue_requests", "max_queue_tokens", "step_time", "pinned", "keep_alive", "matryoshka"}
+)
 # What models are planned on, beside their own settings.
 _PLANNED_ON = ("memory.", "loading.start_budget", "loading.prefetch")
 _SHOWN_CHANGES = 8

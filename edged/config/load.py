@@ -14,20 +14,20 @@ from edged.errors import ConfigError
 SYSTEM_FILE = Path("/etc/edged/edged.yaml")
 
 
-def load(path: Path | None, overrides: Sequence[str] = ()) -> Config:
+def load(path: Path | None, overrides: Sequence[str] = (), keys: str | None = None) -> Config:
     """The configuration of a file (None: the standard places) with `key.path=value` overrides on top.
 
-    Raises ConfigError with every problem found.
+    `keys` take the place of systemd's credentials. Raises ConfigError with every problem found.
     """
     file = path if path is not None else standard_file()
-    return load_text(read_text(file), str(file), overrides)
+    return load_text(read_text(file), str(file), overrides, keys)
 
 
-def load_text(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
-    """The same of a text; `source` is the name of its file."""
+def load_text(text: str, source: str, overrides: Sequence[str] = (), keys: str | None = None) -> Config:
+    """The same of a text; `source` is the name of its file, beside which keys may lie."""
     reading = Reading()
     root = _parse(text, source, reading)
-    root = add_api_keys(root, SYSTEM_FILE.parent if source == str(SYSTEM_FILE) else None)
+    root = add_api_keys(root, Path(source), keys)
     if overrides:
         root = root if isinstance(root, tree.Mapping) else _empty_or_wrong(root, source, reading)
         for override in overrides:

@@ -34,6 +34,14 @@ def model_path(config: Config, model_id: str) -> Path:
     return file if file.is_absolute() else model_dir(config) / file
 
 
+def tls_files(config: Config) -> tuple[Path, Path] | None:
+    """The certificate and its key; None where plain HTTP is spoken."""
+    server = config.server
+    if server.tls_certificate == "none":
+        return None
+    return Path(server.tls_certificate).expanduser(), Path(server.tls_key).expanduser()
+
+
 def _service_dir() -> Path | None:
     """systemd's StateDirectory=; of a list (a unit may name several, separated by colons) the first."""
     first = os.environ.get("STATE_DIRECTORY", "").split(":")[0]

@@ -1,13 +1,17 @@
 """Combinations of settings that cannot work together, each as a sentence that says what to change."""
 
 import ipaddress
-from collections.abc import Container, Iterator
+import re
+from collections.abc import Container, Iterator, Sequence
 
-from edged.config.schema import Access, Config, Model
+from edged.config.keys import BadKey, parse_key
+from edged.config.schema import Access, Config, Model, Server
 
 Finding = tuple[
     tuple[str, ...], str
 ]  # the paths that contradict each other (reported at the first), the reason
+
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://(?:[^/:@?#*\[\]\sA-Z]+|\[[0-9a-f:]+\])(?::[0-9]{1,5})?")
 
 
 def contradictions(config: Config, written: Container[str]) -> Iterator[Finding]:
@@ -52,23 +56,59 @@ def _server(config: Config) -> Iterator[Finding]:
             f"{server.max_connections} connections cannot carry max_requests {server.max_requests}: "
             "every request needs one",
         )
+    yield from _tls(server)
+
+
+def _tls(server: Server) -> Iterator[Finding]:
+    files = {"tls_certificate": server.tls_certificate, "tls_key": server.tls_key}
+    for name, file in files.items():
+        if file != "none" and not file.startswith(("/", "~")):
+            yield (f"server.{name}",), f'expected the whole path of a PEM file, from / on, got "{file}"'
+    if len(missing := [name for name, file in files.items() if file == "none"]) == 1:
+        given = next(name for name in files if name not in missing)
+        yield (
+            (f"server.{missing[0]}", f"server.{given}"),
+            f"none, but {given} is set: HTTPS needs both files; set this one as well, or both to none",
+        )
 
 
 def _access(access: Access) -> Iterator[Finding]:
     if access.mode == "any" and not access.api_keys:
         yield (
             ("access.mode", "access.api_keys"),
-            "any lets the whole internet in and needs at least one key in access.api_keys",
+            "any lets the whole internet in and needs a key: make one with `edged key add NAME`",
         )
-    for index, key in enumerate(access.api_keys):
-        if not (key.isascii() and key.isprintable()) or " " in key:
-            yield (
-                (f"access.api_keys[{index}]",),
-                "a key travels in an HTTP header: only printable ASCII characters without spaces",
-            )
+    if access.mode == "any" and access.keyless:
+        yield (
+            ("access.keyless", "access.mode"),
+            "any lets the whole internet in, so all it does needs a key: remove keyless",
+        )
+    yield from _keys(access.api_keys)
     for index, host in enumerate(access.hosts):
         if any(character in host for character in "/: @?#"):
             yield (f"access.hosts[{index}]",), f'expected a bare host name such as edge.local, got "{host}"'
+    for index, origin in enumerate(access.cors_origins):
+        if not _ORIGIN.fullmatch(origin):
+            yield (
+                (f"access.cors_origins[{index}]",),
+                "expected what a browser sends as Origin, scheme://host or scheme://host:port in lower case,"
+                f' each page by itself, got "{origin}"',
+            )
+
+
+def _keys(lines: Sequence[str]) -> Iterator[Finding]:
+    names = set()
+    for index, line in enumerate(lines):
+        path = f"access.api_keys[{index}]"
+        try:
+            name = parse_key(line).name
+        except BadKey as problem:
+            yield (path,), str(problem)
+            continue
+        if name in names:
+            yield (path,), f"there is another key of the name {name}; remove one of them"
+        if name is not None:
+            names.add(name)
 
 
 def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding]:
@@ -85,11 +125,11 @@ def _model(path: str, model: Model, written: Container[str]) -> Iterator[Finding
             (f"{path}.n_batch", f"{path}.n_seq_max"),
             f"{n_batch} is below n_seq_max ({model.n_seq_max}): each sequence needs one token in every batch",
         )
-    if model.kind == "embed" and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
+    if model.kind in ("embed", "rank") and n_ctx != "auto" and n_ubatch != "auto" and n_ubatch < n_ctx:
         yield (
             (f"{path}.n_ubatch", f"{path}.n_ctx", f"{path}.kind"),
-            f"{n_ubatch} is below n_ctx ({n_ctx}), but an embedding model computes a whole input at once: "
-            f"set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
+            f"{n_ubatch} is below n_ctx ({n_ctx}), but a model of kind {model.kind} computes a whole input "
+            f"at once: set n_ubatch to {n_ctx} or more, or n_ctx to {n_ubatch} or less",
         )
     if model.strategy == "on_demand" and model.preload and f"{path}.preload" in written:
         yield (

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 PositiveInt = Annotated[int, Meta(ge=1)]
+Scope = Literal["use", "metrics", "manage", "pull"]  # what a key may be for
 ModelId = Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9._-]*$")]
 
 
@@ -41,9 +42,27 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[
         int, Meta(ge=0, le=65535), _doc("Port to listen on; 0 picks a free one and prints it.")
     ] = 8080
+    tls_certificate: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("PEM file of the certificate and those that it rests on, for HTTPS; none: plain HTTP."),
+    ] = "none"
+    tls_key: Annotated[
+        str,
+        Meta(min_length=1),
+        _doc("PEM file of the certificate's private key. Both files are read again at each reload."),
+    ] = "none"
     max_requests: Annotated[
         int, Meta(ge=1, le=512), _doc("Requests worked on at once; further ones get 429.")
     ] = 32
+    client_requests: Annotated[
+        Annotated[int, Meta(ge=1, le=512)] | Literal["unlimited"],
+        _doc("Requests that one client (its key, else its address) may have at once; further ones get 429."),
+    ] = "unlimited"
+    client_rate: Annotated[
+        Annotated[int, Meta(ge=1, le=1_000_000)] | Literal["unlimited"],
+        _doc("Requests that one client may make in a minute, in one go or spread; further ones get 429."),
+    ] = "unlimited"
     max_connections: Annotated[
         int, Meta(ge=8, le=65536), _doc("Open connections; at the limit, the longest idle one makes room.")
     ] = 1000
@@ -78,16 +97,30 @@ class Access(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Meta(extra={"secret": True}),
         _doc(
             "Keys accepted as `Authorization: Bearer KEY`, at least 16 characters each; none: no key needed."
+            " Better: `edged key add NAME`, which keeps no more than a hash, in a file beside this one."
         ),
+    ] = ()
+    keyless: Annotated[
+        tuple[Scope, ...],
+        _doc("What needs no key where there are keys: some of use, metrics, manage and pull."),
     ] = ()
     hosts: Annotated[
         tuple[Annotated[str, Meta(min_length=1)], ...],
         _doc("Host names that clients may use for this machine, besides its addresses and its own name."),
     ] = ()
+    cors_origins: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...],
+        _doc(
+            "Web pages from elsewhere that may call and read the answers, such as https://ui.example; none by"
+            " default."
+        ),
+    ] = ()
 
     def __repr__(self) -> str:
         """Without the keys: a configuration may end up in a log."""
-        return f"Access(mode={self.mode!r}, api_keys=<{len(self.api_keys)}>, hosts={self.hosts!r})"
+        names = [name for name in self.__struct_fields__ if name != "api_keys"]
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"Access(api_keys=<{len(self.api_keys)}>, {shown})"
 
 
 class Memory(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -170,7 +203,7 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         str, Meta(min_length=1), _doc("The GGUF file, in model_dir unless the path is absolute. Required.")
     ]
     kind: Annotated[
-        Literal["auto", "generate", "embed"], _doc("What the model is for; auto: what its file says.")
+        Literal["auto", "generate", "embed", "rank"], _doc("What the model is for; auto: what its file says.")
     ] = "auto"
     strategy: Annotated[
         Literal["auto", "warm", "stream", "lazy", "on_demand", "locked"],
@@ -234,6 +267,9 @@ class Model(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         _size(0),
         _doc("Disk space for prompts that were asked for again, kept over an unload; 0: none."),
     ] = Bytes(64 << 20)
+    matryoshka: Annotated[
+        bool, _doc("Embeddings may be cut to fewer dimensions; only for models that were trained for it.")
+    ] = False
 
 
 class Logging(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

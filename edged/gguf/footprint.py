@@ -133,7 +133,7 @@ def _compute_bytes(header: GgufHeader, settings: ContextSettings, layout: KvLayo
         return _MASK_BYTES * n_tokens * n_tokens + layers
     streams = 1 if settings.kv_unified else settings.n_seq_max
     cells = layout.full_cells + (layout.window_cells if any(layout.windowed) else 0)
-    n_outputs = n_tokens if header.is_embedding_model else min(n_tokens, _outputs(settings))
+    n_outputs = n_tokens if header.pools else min(n_tokens, _outputs(settings))
     logits = _FLOAT_BYTES * n_outputs * (header.n_vocab + header.n_embd)
     return _MASK_BYTES * n_tokens * cells // streams + max(layers, logits)
 
@@ -160,7 +160,7 @@ def _is_gated(header: GgufHeader, n_ff: int) -> bool:
 def _output_bytes(header: GgufHeader, settings: ContextSettings) -> int:
     """llama.cpp keeps a row of logits for every output, and for vectors every token is an output, even though
     nobody reads those logits."""
-    if header.is_embedding_model:
+    if header.pools:
         return _FLOAT_BYTES * _batch_tokens(header, settings) * (header.n_vocab + header.n_embd)
     return _FLOAT_BYTES * _outputs(settings) * header.n_vocab
 
@@ -171,7 +171,7 @@ def _outputs(settings: ContextSettings) -> int:
 
 def _sampling_bytes(header: GgufHeader) -> int:
     """Where a chain looks at all tokens there is a list of them, for one sequence after the other."""
-    return 0 if header.is_embedding_model else _CANDIDATE_BYTES * header.n_vocab
+    return 0 if header.pools else _CANDIDATE_BYTES * header.n_vocab
 
 
 def _vocabulary_bytes(header: GgufHeader) -> int:

@@ -126,7 +126,24 @@ class GgufHeader(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def is_embedding_model(self) -> bool:
         """Whether it is made for vectors: an encoder, or any model that says how to pool."""
+        if self.is_ranking_model:
+            return False
         return self.is_encoder or self.pooling_type in ("mean", "cls", "last")
+
+    @property
+    def is_ranking_model(self) -> bool:
+        """Whether it is a cross-encoder, made for scores. Many files only have the classifier."""
+        return self.has_classifier and self.pooling_type in ("rank", None)
+
+    @property
+    def has_classifier(self) -> bool:
+        """Whether it can score a text."""
+        return any(self.tensor(name) is not None for name in ("cls.weight", "cls.output.weight"))
+
+    @property
+    def pools(self) -> bool:
+        """Whether all of an input becomes one vector or score, and none of it is generated."""
+        return self.is_embedding_model or self.is_ranking_model
 
     @property
     def vocabulary_type(self) -> str | None:

@@ -9,6 +9,7 @@ from edged.gguf.header import GgufHeader, TensorInfo
 # Tables of which a request needs only the rows of its own tokens.
 ROW_TABLES = frozenset({"token_embd.weight", "per_layer_token_embd.weight"})
 _BLOCK = re.compile(r"^(?:(enc|dec)\.)?blk\.(\d+)\.")
+_Kind = Literal["generate", "embed", "rank"]
 _LAST = ("output", "cls", "dec.output", "dense_")
 
 
@@ -30,7 +31,7 @@ def is_tied(header: GgufHeader) -> bool:
     return not header.is_encoder and header.tensor("output.weight") is None
 
 
-def prefetch_ranges(header: GgufHeader, kind: Literal["generate", "embed"]) -> tuple[FileSpan, ...]:
+def prefetch_ranges(header: GgufHeader, kind: _Kind) -> tuple[FileSpan, ...]:
     """The spans to read, first wanted first: metadata and vocabulary, then the weights as the first pass
     touches them. Neighbours are one span. What `random_access_ranges` returns is not among them.
 
@@ -43,13 +44,13 @@ def prefetch_ranges(header: GgufHeader, kind: Literal["generate", "embed"]) -> t
     return _merged([FileSpan(0, header.tensor_data_offset), *spans], header.alignment)
 
 
-def random_access_ranges(header: GgufHeader, kind: Literal["generate", "embed"]) -> tuple[FileSpan, ...]:
+def random_access_ranges(header: GgufHeader, kind: _Kind) -> tuple[FileSpan, ...]:
     """The spans of which only rows here and there are read, so that reading ahead would waste the storage."""
     tables = sorted(_random_tables(header, kind), key=lambda tensor: tensor.offset)
     return _merged([FileSpan(tensor.offset, tensor.size_bytes) for tensor in tables], header.alignment)
 
 
-def _random_tables(header: GgufHeader, kind: Literal["generate", "embed"]) -> tuple[TensorInfo, ...]:
+def _random_tables(header: GgufHeader, kind: _Kind) -> tuple[TensorInfo, ...]:
     if kind == "generate":
         return ()
     # A decoder computes its logits even when only its vectors are wanted.

@@ -1,7 +1,6 @@
 """A plan's predicted times, and beside them what was measured."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import msgspec
 
@@ -17,6 +16,19 @@ class Times(msgspec.Struct, frozen=True, kw_only=True):
     first_answer_s: float | None = None
 
 
+class ComparedPlan(LoadPlan, frozen=True, kw_only=True):
+    """A plan, and beside its `predicted` what was measured."""
+
+    measured: Times
+
+
+class Plans(msgspec.Struct, frozen=True, kw_only=True):
+    """The plans of all models, and why others have none."""
+
+    plans: tuple[ComparedPlan, ...]
+    problems: dict[str, str]
+
+
 def times_of(status: ModelStatus) -> Times:
     """The last load since edged started."""
     return Times(ready_s=status.measured_ready_s, first_answer_s=status.measured_first_answer_s)
@@ -30,7 +42,6 @@ def last_times(plan: LoadPlan, loads: Sequence[Load]) -> Times:
     return Times()
 
 
-def with_measured(plan: LoadPlan, measured: Times) -> dict[str, Any]:
-    """The plan for a JSON document, `measured` beside its `predicted`."""
-    fields: dict[str, Any] = msgspec.to_builtins(plan)
-    return fields | {"measured": msgspec.to_builtins(measured)}
+def with_measured(plan: LoadPlan, measured: Times) -> ComparedPlan:
+    """The plan, `measured` beside its `predicted`."""
+    return ComparedPlan(**msgspec.structs.asdict(plan), measured=measured)

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import msgspec
 
@@ -10,11 +11,13 @@ from edged.errors import NotBegun, Replaced, RunnerFailed, Unavailable
 from edged.lifecycle.door import Door
 from edged.lifecycle.events import Board
 from edged.lifecycle.process import RunnerProcess
-from edged.lifecycle.requests import Asked, Generation, InFlight, Pending
+from edged.lifecycle.requests import Generation, InFlight, Pending, Whole
 from edged.lifecycle.status import Cause, why_not_ready
 from edged.runner import protocol
 
 log = logging.getLogger(__name__)
+
+_Kind = TypeVar("_Kind", bound=Whole)
 
 _POLL_S = 0.25  # how soon a client that has gone is noticed
 
@@ -70,31 +73,28 @@ class Desk:
             pending = None
         return Generation(pending, request.n, self._cancel, ask_again)
 
-    def embed(
-        self, request: protocol.Embed, deadline: float, check: Callable[[], None]
-    ) -> protocol.Embeddings:
-        """As `RunnerHandle.embed`."""
+    def ask(
+        self, request: protocol.Asked, kind: type[_Kind], deadline: float, check: Callable[[], None]
+    ) -> _Kind:
+        """Submit what has one answer, which is of a `kind`, and wait. As `RunnerHandle.embed`."""
         try:
-            return self._embed(request, deadline, check)
+            return self.ask_once(request, kind, deadline, check)
         except NotBegun:
             while time.monotonic() < deadline and not self._next_answers(_POLL_S):
                 check()
-            return self._embed(request, deadline, check)
+            return self.ask_once(request, kind, deadline, check)
 
-    def _embed(
-        self, request: protocol.Embed, deadline: float, check: Callable[[], None]
-    ) -> protocol.Embeddings:
+    def ask_once(
+        self,
+        request: protocol.Asked,
+        kind: type[_Kind],
+        deadline: float,
+        check: Callable[[], None] = lambda: None,
+    ) -> _Kind:
+        """The same of this runner only. Raises NotBegun as well."""
         pending = self._submit(request)
         try:
-            return pending.embeddings(deadline, check)
-        finally:
-            self._cancel(pending)
-
-    def warmup(self, deadline: float) -> float:
-        """As `RunnerHandle.warmup`."""
-        pending = self._submit(protocol.Warmup(0))
-        try:
-            return pending.warmed(deadline).elapsed_s
+            return pending.whole(kind, deadline, check)
         finally:
             self._cancel(pending)
 
@@ -113,7 +113,7 @@ class Desk:
                     self.board.refuse(1.0)
             return self.board.freed_bytes
 
-    def _submit(self, request: Asked) -> Pending:
+    def _submit(self, request: protocol.Asked) -> Pending:
         with self.board.changed:
             self.check_in_force()
             process = self.process

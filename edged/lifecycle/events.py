@@ -180,7 +180,13 @@ class Events:
             case protocol.Step():
                 for token in event.events:
                     self._answer(token.id, token, last=token.finish_reason is not None)
-            case protocol.Embeddings() | protocol.Warmed():
+            case (
+                protocol.Embeddings()
+                | protocol.Scores()
+                | protocol.Tokens()
+                | protocol.Text()
+                | protocol.Warmed()
+            ):
                 self._answer(event.id, event, last=True)
             case protocol.Admitted():
                 self._answer(event.id, event, last=False)
@@ -192,7 +198,7 @@ class Events:
     def _answer(self, request: int, answer: Answer | EdgedError, *, last: bool) -> None:
         first_answer_s = None
         if self._board.status.measured_first_answer_s is None and isinstance(
-            answer, protocol.TokenEvent | protocol.Embeddings
+            answer, protocol.TokenEvent | protocol.Embeddings | protocol.Scores
         ):
             first_answer_s = self._board.clock.first_answer_s
             with self._board.changed:
@@ -241,7 +247,8 @@ class Events:
             prefetch_done = event.prefetch_done or self._board.status.prefetch_done
             self._board.set(
                 state="ready", phase=None, reason=None, given_up=None, unloaded_by=None,
-                n_ctx=event.n_ctx, n_embd=event.n_embd, measured_ready_s=ready_s, prefetch_done=prefetch_done,
+                n_ctx=event.n_ctx, n_embd=event.n_embd, chat=event.chat, measured_ready_s=ready_s,
+                prefetch_done=prefetch_done,
             )  # fmt: skip
             self._board.changed.notify_all()
         self._observer.ready(self._board.plan, cause, event, ready_s)

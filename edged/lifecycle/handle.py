@@ -176,6 +176,11 @@ class RunnerHandle:
         return self._board.now()
 
     @property
+    def chat(self) -> protocol.ChatFormat | None:
+        """How its model writes, as its runner said; None: there was none yet, or it has no chat template."""
+        return self._board.status.chat
+
+    @property
     def is_supervised(self) -> bool:
         """Whether whoever has to look after the runner does."""
         supervisor = self._supervisor
@@ -194,11 +199,25 @@ class RunnerHandle:
 
         Raises InvalidRequest, Overloaded, RunnerFailed, Unavailable, Replaced, and what `check` raises.
         """
-        return self._desk.embed(request, deadline, check)
+        return self._desk.ask(request, protocol.Embeddings, deadline, check)
+
+    def rank(
+        self, request: protocol.Rank, deadline: float, check: Callable[[], None] = lambda: None
+    ) -> protocol.Scores:
+        """Say how well documents answer a query, and wait. Raises as `embed` does."""
+        return self._desk.ask(request, protocol.Scores, deadline, check)
+
+    def tokenize(self, request: protocol.Tokenize, deadline: float) -> protocol.Tokens:
+        """The tokens of a text. Raises as `embed` does."""
+        return self._desk.ask(request, protocol.Tokens, deadline, lambda: None)
+
+    def text(self, request: protocol.Detokenize | protocol.Render, deadline: float) -> str:
+        """The text of tokens, or of a conversation. Raises as `embed` does."""
+        return self._desk.ask(request, protocol.Text, deadline, lambda: None).text
 
     def warmup(self, deadline: float) -> float:
         """Fill the page cache and run a batch; returns the seconds it took. Raises as `embed` does."""
-        return self._desk.warmup(deadline)
+        return self._desk.ask_once(protocol.Warmup(0), protocol.Warmed, deadline).elapsed_s
 
     def cool(self, deadline: float, *, shrink: bool = False) -> int:
         """Have the runner give memory back until its next request; returns how many bytes.

@@ -28,7 +28,7 @@ class _Intent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass
-class Sources:
+class Origins:
     """What makes a configuration: a file, as it was put in force last, and what clients have pulled."""
 
     written: Config
@@ -39,10 +39,13 @@ class Sources:
 class Reload:
     """Applies changes to what is served. For any thread."""
 
-    def __init__(self, pool: Pool, sources: Sources, plan: Plan, settle: Callable[[Config], None]) -> None:
-        """`settle` puts in force what lies outside the pool, or raises ConfigError and changes nothing."""
+    def __init__(
+        self, pool: Pool, origins: Origins, plan: Plan, settle: Callable[[Config], tuple[str, ...]]
+    ) -> None:
+        """`settle` puts in force what lies outside the pool and returns what is to be said about that, or
+        raises ConfigError and changes nothing."""
         self._pool = pool
-        self._sources = sources
+        self._origins = origins
         self._plan = plan
         self._settle = settle
         self._one_at_a_time = threading.Lock()
@@ -54,8 +57,8 @@ class Reload:
         when all is in force, but a model does not answer.
         """
         with self._one_at_a_time:
-            written = self._sources.read()
-            return self._apply(written, written.models.keys() - self._sources.pulled.models())
+            written = self._origins.read()
+            return self._apply(written, written.models.keys() - self._origins.pulled.models())
 
     def serve_pulled(self) -> None:
         """Serve what clients have pulled since, and no more what they have deleted. All else stays as it is.
@@ -63,16 +66,16 @@ class Reload:
         A model that does not fit is shown so, as at start. Raises as `run` does.
         """
         with self._one_at_a_time:
-            self._apply(self._sources.written, ())
+            self._apply(self._origins.written, ())
 
     def _apply(self, written: Config, must_fit: Collection[str]) -> str:
-        old, new = self._pool.config, self._sources.pulled.added_to(written)
+        old, new = self._pool.config, self._origins.pulled.added_to(written)
         found = difference(old, new)
         if found.fixed:
             raise ConfigError([_restart(path) for path in found.fixed])
         intent = self._intent(new, found, must_fit)
-        self._settle(new)
-        self._sources.written = written
+        found = msgspec.structs.replace(found, changes=(*found.changes, *self._settle(new)))
+        self._origins.written = written
         handover = self._pool.apply(new, intent.planned, intent.kept)
         handover.finish(new.server.drain_timeout)
         remove_unused(new)

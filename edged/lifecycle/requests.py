@@ -4,16 +4,22 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Collection
+from typing import TypeVar
 
 from edged.errors import EdgedError, InvalidRequest, NotBegun, Overloaded, RunnerFailed, Unavailable
 from edged.runner import protocol
 
-Answer = protocol.TokenEvent | protocol.Admitted | protocol.Embeddings | protocol.Warmed
-Asked = protocol.Generate | protocol.Embed | protocol.Warmup
+Whole = protocol.Embeddings | protocol.Scores | protocol.Tokens | protocol.Text | protocol.Warmed
+Answer = protocol.TokenEvent | protocol.Admitted | Whole
+_Kind = TypeVar("_Kind", bound=Whole)
 
-_ANSWERS: dict[type[Asked], tuple[type[Answer], ...]] = {
+_ANSWERS: dict[type[protocol.Asked], tuple[type[Answer], ...]] = {
     protocol.Generate: (protocol.TokenEvent, protocol.Admitted),
     protocol.Embed: (protocol.Embeddings,),
+    protocol.Rank: (protocol.Scores,),
+    protocol.Tokenize: (protocol.Tokens,),
+    protocol.Detokenize: (protocol.Text,),
+    protocol.Render: (protocol.Text,),
     protocol.Warmup: (protocol.Warmed,),
 }
 _CHECK_EVERY_S = 0.25
@@ -22,7 +28,7 @@ _CHECK_EVERY_S = 0.25
 class Pending:
     """One request in flight. Its answers come from the runner's reader; anybody may wait for them."""
 
-    def __init__(self, number: int, asked: Asked) -> None:
+    def __init__(self, number: int, asked: protocol.Asked) -> None:
         self.request = number
         self.n_left = asked.n if isinstance(asked, protocol.Generate) else 1
         self._asked = asked
@@ -42,6 +48,8 @@ class Pending:
         match answer:
             case protocol.Embeddings():
                 return sum(answer.n_tokens), time.monotonic() - self._began_s
+            case protocol.Scores():
+                return answer.n_tokens, time.monotonic() - self._began_s
             case protocol.TokenEvent(finish_reason=None):
                 if answer.index not in self._first:
                     self._first[answer.index] = (time.monotonic(), answer.n_generated)
@@ -62,12 +70,7 @@ class Pending:
                 raise protocol.ProtocolError("the runner continued an answer that has ended, or never began")
             if answer.finish_reason:
                 self._unfinished.remove(answer.index)
-        if isinstance(answer, protocol.Embeddings) and isinstance(self._asked, protocol.Embed):
-            n_inputs, n_vectors = len(self._asked.texts) + len(self._asked.token_lists), len(answer.n_tokens)
-            if n_vectors != n_inputs:
-                raise protocol.ProtocolError(
-                    f"the runner answered {n_inputs} inputs with {n_vectors} vectors"
-                )
+        _check_number(self._asked, answer)
 
     def next(self, deadline: float, check: Callable[[], None] = lambda: None) -> Answer:
         """The next answer. Raises what went wrong, and Unavailable when `deadline` (monotonic) passes.
@@ -79,7 +82,9 @@ class Pending:
             if answer is not None:
                 return answer
             check()
-        raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+        raise Unavailable(
+            "it took longer than server.request_timeout allows: raise that, or ask for less", 1.0
+        )
 
     def take(self, wait_s: float) -> Answer | None:
         """The next answer, or None when there is none for `wait_s`. Raises what went wrong."""
@@ -91,16 +96,10 @@ class Pending:
             raise answer
         return answer
 
-    def embeddings(self, deadline: float, check: Callable[[], None] = lambda: None) -> protocol.Embeddings:
-        """The vectors. Raises as `next` does."""
+    def whole(self, kind: type[_Kind], deadline: float, check: Callable[[], None] = lambda: None) -> _Kind:
+        """The one answer to what is answered at once. Raises as `next` does."""
         answer = self.next(deadline, check)
-        assert isinstance(answer, protocol.Embeddings), "it was checked as it came"
-        return answer
-
-    def warmed(self, deadline: float) -> protocol.Warmed:
-        """The answer to a warm-up. Raises as `next` does."""
-        answer = self.next(deadline)
-        assert isinstance(answer, protocol.Warmed), "it was checked as it came"
+        assert isinstance(answer, kind), "it was checked as it came"
         return answer
 
 
@@ -119,7 +118,7 @@ class InFlight:
     def __bool__(self) -> bool:
         return bool(self._pending)
 
-    def begin(self, asked: Asked) -> Pending:
+    def begin(self, asked: protocol.Asked) -> Pending:
         """A new request; it is over when all its answers have ended."""
         with self._lock:
             self._last += 1
@@ -202,6 +201,7 @@ class Generation:
         self._ask_again: Callable[[float], Pending | None] | None = ask_again
         self.n_prompt_tokens: int | None = None
         self.n_cached_tokens: int | None = None
+        self.opens_reasoning = False  # the answers begin with what the model thinks
         self._unfinished = set(range(n_answers))
 
     @property
@@ -218,6 +218,7 @@ class Generation:
         answer = self._next(wait_s)
         if isinstance(answer, protocol.Admitted):
             self.n_prompt_tokens, self.n_cached_tokens = answer.n_prompt_tokens, answer.n_cached_tokens
+            self.opens_reasoning = answer.opens_reasoning
             return None
         if answer is None:
             return None
@@ -242,6 +243,20 @@ class Generation:
         """Free the slot. Safe at any time, and again."""
         if self._pending is not None:
             self._cancel(self._pending)
+
+
+def _check_number(asked: protocol.Asked, answer: Answer) -> None:
+    """Raises ProtocolError where inputs and what was said of each are not as many."""
+    n_inputs = n_answered = 0
+    match asked, answer:
+        case protocol.Embed(), protocol.Embeddings():
+            n_inputs, n_answered = len(asked.texts) + len(asked.token_lists), len(answer.n_tokens)
+        case protocol.Rank(), protocol.Scores():
+            n_inputs, n_answered = len(asked.documents), len(answer.scores)
+        case protocol.Tokenize(), protocol.Tokens() if asked.pieces:
+            n_inputs, n_answered = len(answer.tokens), len(answer.pieces)
+    if n_inputs != n_answered:
+        raise protocol.ProtocolError(f"the runner answered {n_inputs} inputs with {n_answered} results")
 
 
 def error_of(rejected: protocol.Rejected) -> EdgedError:

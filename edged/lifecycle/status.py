@@ -8,6 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from edged.policy.types import Kind
+from edged.runner import protocol
+
 State = Literal["unloaded", "loading", "ready", "unloading", "failed"]
 Cause = Literal["boot", "demand", "evicted", "crash", "hung", "reload"]
 UnloadCause = Literal["asked", "idle", "evicted", "pressure", "reload", "closing"]
@@ -30,7 +33,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     model: str
     state: State
-    kind: Literal["generate", "embed"] | None  # None: its file could not be read, and the user does not say
+    kind: Kind | None  # None: its file could not be read, and the user does not say
     strategy: str
     load_at_start: bool
     pinned: bool = False
@@ -50,6 +53,7 @@ class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None = None
     n_ctx: int | None = None
     n_embd: int | None = None
+    chat: protocol.ChatFormat | None = None  # how it writes; None: it was never loaded, or has no template
     restarts: int = 0
     cooled: Cooled | None = None  # what its runner gave back since its last request
     busy_slots: int = 0

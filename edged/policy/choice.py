@@ -184,7 +184,7 @@ def _unshrunk(prospect: Prospect, way: Way, room_bytes: int) -> Way:
 
     Not where the choice came down to paging, since the file uses all the room that is left.
     """
-    if prospect.kind == "embed" or (way.paged and prospect.model.model.strategy != "lazy"):
+    if prospect.kind != "generate" or (way.paged and prospect.model.model.strategy != "lazy"):
         return way
     full = prospect.levels[0].settings
     while True:

@@ -228,7 +228,7 @@ def _pinned(
     snapshot: HardwareSnapshot, prospect: Prospect, way: Way, room_bytes: int
 ) -> tuple[FileSpan, ...]:
     """What is kept of a file that is paged because it does not fit."""
-    if not way.paged or way.level.resident_bytes <= room_bytes or prospect.kind == "embed":
+    if not way.paged or way.level.resident_bytes <= room_bytes or prospect.kind != "generate":
         return ()
     storage = snapshot.storage_of(prospect.model.path)
     readahead_bytes = (storage.readahead_bytes if storage else None) or 0

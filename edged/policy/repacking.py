@@ -20,9 +20,9 @@ from edged.hw.snapshot import CpuFacts
 from edged.policy.settings import kind_of
 from edged.policy.types import Kind, Measured, ModelInput, RepackGain
 
-# A typical request, in tokens: a question with some context; a paragraph to embed.
-PROMPT_TOKENS: Mapping[Kind, int] = {"generate": 256, "embed": 64}
-ANSWER_TOKENS: Mapping[Kind, int] = {"generate": 64, "embed": 0}
+# A typical request, in tokens: a question with some context; a paragraph to embed; ten of them to rank.
+PROMPT_TOKENS: Mapping[Kind, int] = {"generate": 256, "embed": 64, "rank": 640}
+ANSWER_TOKENS: Mapping[Kind, int] = {"generate": 64, "embed": 0, "rank": 0}
 LEAST_RATIO = 1.05  # what is gained below that is not noticed, and costs memory and the lazy map
 WORTH_REQUESTS = 10  # which make up for a later first answer
 

@@ -58,17 +58,17 @@ def kind_of(model: ModelInput) -> Kind:
     """What a model is for: as configured, else as its file says."""
     if model.model.kind != "auto":
         return model.model.kind
+    if model.header.is_ranking_model:
+        return "rank"
     return "embed" if model.header.is_embedding_model else "generate"
 
 
 def impossible(model: ModelInput, kind: Kind) -> str | None:
     """Why what the user fixed cannot work with this file, and what to change; None when it can."""
     fixed, header, where = model.model, model.header, f"models.{model.id}"
-    if kind == "generate" and header.is_encoder:
-        return f"{header.architecture} is an encoder and cannot generate: set {where}.kind to embed"
-    if kind == "embed" and not header.is_embedding_model:
-        return f"the file says no way to pool vectors, so it gives none: set {where}.kind to generate"
-    if kind == "embed" and fixed.n_ctx != "auto":
+    if (misfit := _misfit(header, kind, where)) is not None:
+        return misfit
+    if kind != "generate" and fixed.n_ctx != "auto":
         if header.is_encoder and fixed.n_ctx > header.n_ctx_train:
             return (
                 f"n_ctx {fixed.n_ctx} is more than the {header.n_ctx_train} positions the model has: "
@@ -77,11 +77,12 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
         room = _fixed_ubatch(fixed)
         if room is not None and room < fixed.n_ctx:
             return (
-                f"an embedding model computes a whole input at once, and n_ubatch or n_batch {room} is below "
-                f"n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or more"
+                f"a model of kind {kind} computes a whole input at once, and n_ubatch or n_batch {room} is"
+                f" below n_ctx {fixed.n_ctx}: set {where}.n_ubatch and {where}.n_batch to {fixed.n_ctx} or"
+                " more"
             )
         if fixed.n_ctx > MAX_N_BATCH:
-            return f"an embedding model takes at most {MAX_N_BATCH} tokens: set {where}.n_ctx lower"
+            return f"a model of kind {kind} takes at most {MAX_N_BATCH} tokens: set {where}.n_ctx lower"
     if fixed.repack is True and fixed.strategy in ("lazy", "stream"):
         return (
             f"repacking reads all weights first, which contradicts strategy {fixed.strategy}: "
@@ -99,6 +100,27 @@ def impossible(model: ModelInput, kind: Kind) -> str | None:
                 f"heads are {width} wide, which {getattr(fixed, key)} cannot hold in blocks of "
                 f"{_QUANTIZED_BLOCK}: set {where}.{key} to f16"
             )
+    return None
+
+
+def _misfit(header: GgufHeader, kind: Kind, where: str) -> str | None:
+    """Why a file is not good for what it is to do, and what to change."""
+    if kind == "rank":
+        fits = header.has_classifier
+        return (
+            None if fits else f"the file has no classifier, so it gives no scores: set {where}.kind to auto"
+        )
+    if header.pooling_type == "rank" and not header.has_classifier:
+        return (
+            "the file says that it ranks, but has no classifier (cls): it is damaged or was converted wrongly"
+        )
+    if kind == "generate" and header.is_encoder:
+        fitting = "rank" if header.is_ranking_model else "embed"
+        return f"{header.architecture} is an encoder and cannot generate: set {where}.kind to {fitting}"
+    if kind == "embed" and header.is_ranking_model:
+        return f"the file is a cross-encoder and gives scores, not vectors: set {where}.kind to rank"
+    if kind == "embed" and not header.is_embedding_model:
+        return f"the file says no way to pool vectors, so it gives none: set {where}.kind to generate"
     return None
 
 
@@ -153,17 +175,17 @@ def larger(full: Settings, now: Settings) -> Iterator[Settings]:
 
 
 def context_settings(settings: Settings, kind: Kind, instruction_sets: tuple[str, ...]) -> ContextSettings:
-    """The settings as the footprint takes them: an embedding context holds one batch for all sequences."""
-    embeds = kind == "embed"
+    """The settings as the footprint takes them: a context that pools holds one batch for all sequences."""
+    pools = kind != "generate"
     return ContextSettings(
-        n_ctx=max(settings.n_ctx, settings.n_batch) if embeds else settings.n_ctx,
-        n_seq_max=1 if embeds else settings.n_seq_max,
+        n_ctx=max(settings.n_ctx, settings.n_batch) if pools else settings.n_ctx,
+        n_seq_max=1 if pools else settings.n_seq_max,
         n_ubatch=settings.n_ubatch,
         type_k=settings.type_k,
         type_v=settings.type_v,
         repack=settings.repack,
         instruction_sets=instruction_sets,
-        n_drafts=0 if embeds else MAX_DRAFT_TOKENS,
+        n_drafts=0 if pools else MAX_DRAFT_TOKENS,
     )
 
 
@@ -214,7 +236,7 @@ def _steps(fixed: Model, header: GgufHeader, kind: Kind) -> tuple[_Shrink, ...]:
         return msgspec.structs.replace(now, repack=False) if allowed else None
 
     def half_ubatch(now: Settings) -> Settings | None:
-        floor = max(MIN_N_UBATCH, now.n_ctx) if kind == "embed" else MIN_N_UBATCH
+        floor = max(MIN_N_UBATCH, now.n_ctx) if kind != "generate" else MIN_N_UBATCH
         if fixed.n_ubatch != "auto" or now.n_ubatch <= floor:
             return None
         return _with_ubatch(now, max(floor, now.n_ubatch // 2), fixed, kind)
@@ -226,7 +248,7 @@ def _steps(fixed: Model, header: GgufHeader, kind: Kind) -> tuple[_Shrink, ...]:
     def quantized_cache(now: Settings) -> Settings | None:
         type_k: KvType = "q8_0" if fixed.type_k == "auto" else now.type_k
         type_v: KvType = "q8_0" if fixed.type_v == "auto" else now.type_v
-        if kind == "embed" or not blocks or (type_k, type_v) == (now.type_k, now.type_v):
+        if kind != "generate" or not blocks or (type_k, type_v) == (now.type_k, now.type_v):
             return None
         return msgspec.structs.replace(now, type_k=type_k, type_v=type_v)
 
@@ -234,7 +256,7 @@ def _steps(fixed: Model, header: GgufHeader, kind: Kind) -> tuple[_Shrink, ...]:
         if fixed.n_ctx != "auto" or now.n_ctx <= n_ctx_min:
             return None
         smaller = msgspec.structs.replace(now, n_ctx=max(n_ctx_min, now.n_ctx // 2))
-        if kind == "embed" and fixed.n_ubatch == "auto":
+        if kind != "generate" and fixed.n_ubatch == "auto":
             return _with_ubatch(smaller, min(smaller.n_ubatch, max(MIN_N_UBATCH, smaller.n_ctx)), fixed, kind)
         return smaller
 
@@ -243,5 +265,5 @@ def _steps(fixed: Model, header: GgufHeader, kind: Kind) -> tuple[_Shrink, ...]:
 
 def _with_ubatch(now: Settings, n_ubatch: int, fixed: Model, kind: Kind) -> Settings:
     """A smaller ubatch; an embedding batch is one ubatch, so that n_batch follows."""
-    follows = kind == "embed" and fixed.n_batch == "auto"
+    follows = kind != "generate" and fixed.n_batch == "auto"
     return msgspec.structs.replace(now, n_ubatch=n_ubatch, n_batch=n_ubatch if follows else now.n_batch)

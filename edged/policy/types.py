@@ -9,7 +9,7 @@ from edged.config.schema import Loading, Memory, Model
 from edged.gguf.header import GgufHeader
 
 Strategy = Literal["warm", "stream", "lazy", "on_demand", "locked", "refused"]
-Kind = Literal["generate", "embed"]
+Kind = Literal["generate", "embed", "rank"]
 Ratio = Annotated[float, msgspec.Meta(gt=0, le=1e3)]
 Cost = Annotated[float, msgspec.Meta(ge=0, le=1.0)]
 

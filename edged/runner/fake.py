@@ -2,6 +2,9 @@
 
     fake:generate?slots=2&step_s=0.01      one word of the last user message per step, then `stop`
     fake:embed?n_embd=4                    unit vectors made of the input's length
+    fake:rank                              how many of the query's words a document has
+
+Asked for the tokens of a text it tells its bytes (not those words that it counts).
 
 The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
 that the life cycle and HTTP are tested with real processes.
@@ -26,7 +29,7 @@ import msgspec
 from edged.runner import protocol
 from edged.runner.confine import confine
 from edged.runner.engine.text import TextStream
-from edged.runner.fake_answers import Job, next_event, prompt, too_long, unit_vector
+from edged.runner.fake_answers import Job, next_event, prompt, scores, told, too_long, unit_vector
 from edged.runner.pulse import Pulse
 
 N_VOCAB = 32_000
@@ -56,6 +59,9 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     once: str | None = None
     n_embd: Annotated[int, msgspec.Meta(ge=1)] = 8
     chat: bool = True
+    tools: protocol.ToolFormat = "hermes"  # what it says that it writes; its answers are the same
+    reasons: bool = False  # says that it thinks between <think> and </think>
+    opens_reasoning: bool = False  # says that its prompts end with <think>
     file_bytes: int = 1000
 
 
@@ -126,7 +132,9 @@ class FakeRunner:
                 n_ctx=start.n_ctx,
                 n_embd=knobs.n_embd,
                 n_vocab=N_VOCAB,
-                has_chat_template=knobs.chat,
+                chat=protocol.ChatFormat(knobs.tools, ("<think>", "</think>") if knobs.reasons else None)
+                if knobs.chat
+                else None,
                 prefetch_done=True,
                 lazy_map=True,
                 timings_s={"vocabulary_s": knobs.load_s, "context_s": 0.0},
@@ -150,7 +158,7 @@ class FakeRunner:
                     start = msgspec.structs.replace(start, max_queue_requests=frame.max_queue_requests)
                 self._take(frame, start, knobs)
             while self._waiting and len(self._running) < n_slots:
-                self._admit(self._waiting.popleft())
+                self._admit(self._waiting.popleft(), knobs)
             if self._running and time.monotonic() >= step_at_s:
                 step_at_s = time.monotonic() + knobs.step_s
                 self._maybe_strike(knobs)
@@ -175,7 +183,7 @@ class FakeRunner:
             case protocol.Cool():
                 idle = not (self._running or self._waiting)
                 self._send(protocol.Cooled(idle, frame.shrink, knobs.file_bytes if idle else 0))
-            case protocol.Generate() | protocol.Embed():
+            case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 problem = self._problem(frame, start, knobs)
                 if problem is not None:
                     self._send(problem)
@@ -185,11 +193,15 @@ class FakeRunner:
                         Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
                         for index in range(frame.n)
                     )
+                elif isinstance(frame, protocol.Rank):
+                    self._answer(scores(frame), knobs)
                 else:
                     self._embed(frame, start, knobs)
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
+                self._send(told(frame))
 
     def _problem(
-        self, frame: protocol.Generate | protocol.Embed, start: protocol.Start, knobs: Knobs
+        self, frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start, knobs: Knobs
     ) -> protocol.Rejected | None:
         """Why a request is not served."""
         if knobs.full or len(self._waiting) >= start.max_queue_requests:
@@ -205,6 +217,8 @@ class FakeRunner:
                 message = "messages: the model has no chat template; use /v1/completions"
                 return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
             return too_long(frame.id, "prompt", prompt(frame)[1], start.n_ctx)
+        if isinstance(frame, protocol.Rank):
+            return None
         for index, length in enumerate(map(len, [*frame.texts, *frame.token_lists])):
             refusal = None if frame.truncate else too_long(frame.id, f"input[{index}]", length, start.n_ctx)
             if refusal is not None:
@@ -228,16 +242,16 @@ class FakeRunner:
             knobs,
         )
 
-    def _answer(self, frame: protocol.Step | protocol.Embeddings, knobs: Knobs) -> None:
+    def _answer(self, frame: protocol.Step | protocol.Embeddings | protocol.Scores, knobs: Knobs) -> None:
         self._send(frame)
         if not self._told_reads:
             self._told_reads = True
             self._send(protocol.Reads(read_bytes=knobs.file_bytes, major_faults=2))
 
-    def _admit(self, job: Job) -> None:
+    def _admit(self, job: Job, knobs: Knobs) -> None:
         self._running.append(job)
         if not job.index:
-            self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0))
+            self._send(protocol.Admitted(job.request.id, job.n_prompt_tokens, 0, knobs.opens_reasoning))
 
     def _step(self, knobs: Knobs) -> None:
         self._n_steps += 1

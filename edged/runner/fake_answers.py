@@ -18,7 +18,7 @@ def logprob(piece: bytes, position: int, n_top: int) -> protocol.TokenLogprob:
     """The log probability of a word: less by an eighth with each one before it, and by one with each rank."""
     best = -position / 8
     others = tuple((b" other%d" % rank, best - rank) for rank in range(1, n_top))
-    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top])
+    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top], tuple(range(n_top + 1)))
 
 
 @dataclass(slots=True)
@@ -65,7 +65,39 @@ def next_event(job: Job) -> protocol.TokenEvent:
 
 def _said(job: Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
     entries = job.logprobs.release(job.text, ended=reason is not None)
-    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
+    stopped_by = job.text.stopped_by if reason else ""
+    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries, stopped_by)
+
+
+def told(asked: protocol.Tokenize | protocol.Detokenize | protocol.Render) -> protocol.FromRunner:
+    """The answer to what needs no slot."""
+    match asked:
+        case protocol.Tokenize():
+            tokens = asked.text.encode()
+            pieces = tuple(bytes((each,)) for each in tokens) if asked.pieces else ()
+            return protocol.Tokens(id=asked.id, tokens=tuple(tokens), pieces=pieces)
+        case protocol.Detokenize():
+            if any(token > 255 for token in asked.tokens):
+                return _invalid(asked.id, "tokens: one is outside the vocabulary (0 to 255)", "tokens")
+            return protocol.Text(asked.id, bytes(asked.tokens).decode("utf-8", "replace"))
+        case protocol.Render():
+            lines = [f"tool: {tool.name}" for tool in asked.tools]
+            lines += [f"{message.role}: {message.content}" for message in asked.messages]
+            return protocol.Text(asked.id, "\n".join([*lines, *["assistant:"] * asked.add_generation_prompt]))
+
+
+def scores(asked: protocol.Rank) -> protocol.Scores:
+    """How many of the query's words each document has."""
+    wanted = set(asked.query.split())
+    return protocol.Scores(
+        id=asked.id,
+        scores=tuple(float(len(wanted & set(document.split()))) for document in asked.documents),
+        n_tokens=sum(len((asked.query + " " + document).split()) for document in asked.documents),
+    )
+
+
+def _invalid(request: int, message: str, param: str) -> protocol.Rejected:
+    return protocol.Rejected(id=request, kind="invalid", message=message, param=param)
 
 
 def too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Rejected | None:
@@ -73,4 +105,4 @@ def too_long(request: int, param: str, n_tokens: int, n_ctx: int) -> protocol.Re
     if n_tokens < n_ctx:
         return None
     message = f"{param}: {n_tokens} tokens do not fit the model's context of {n_ctx}"
-    return protocol.Rejected(id=request, kind="invalid", message=message, param=param.partition("[")[0])
+    return _invalid(request, message, param.partition("[")[0])

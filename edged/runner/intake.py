@@ -9,12 +9,16 @@ import msgspec
 
 from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
+from edged.runner.engine.chat_format import chat_format
 from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
+from edged.runner.engine.gate import Gate
+from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
+from edged.runner.grammar import Grammar
 from edged.runner.model import Model
 from edged.runner.sampler import Sampler
 from edged.runner.vocabulary import Vocabulary
@@ -28,18 +32,34 @@ class Intake:
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
         self.max_answers = max_answers
+        self._pairs = Pairs(model.vocabulary, model.rank_template)
+        self.chat: protocol.ChatFormat | None = None  # None: conversations cannot be rendered
         self._template: ChatTemplate | None = None
         self._template_problem = "the model has no chat template; use /v1/completions"
         if source := model.chat_template or _default_template(model.vocabulary):
             try:
                 self._template = ChatTemplate(source, model.vocabulary)
+                self.chat = chat_format(source)
             except ModelFileError as error:  # completions still work
                 self._template_problem = str(error)
 
-    @property
-    def has_chat_template(self) -> bool:
-        """Whether conversations can be rendered."""
-        return self._template is not None
+    def tokens(self, request: protocol.Tokenize) -> protocol.Tokens:
+        """A text's tokens."""
+        tokens = self._vocabulary.tokenize(
+            request.text, add_special=request.add_special, parse_special=request.parse_special
+        )
+        pieces = tuple(self._vocabulary.piece(token, control=True) for token in tokens)
+        return protocol.Tokens(id=request.id, tokens=tuple(tokens), pieces=pieces if request.pieces else ())
+
+    def text(self, request: protocol.Detokenize | protocol.Render) -> protocol.Text:
+        """The text of tokens, or of a conversation. Raises InvalidRequest."""
+        if isinstance(request, protocol.Render):
+            text = self._chat().text(request)
+        else:
+            self._check_tokens(request.tokens, "tokens")
+            pieces = (self._vocabulary.piece(token, control=True) for token in request.tokens)
+            text = b"".join(pieces).decode("utf-8", "replace")
+        return protocol.Text(request.id, text)
 
     def sequence(self, request: protocol.Generate) -> Sequence:
         """A generation request as a sequence. Raises InvalidRequest."""
@@ -77,7 +97,7 @@ class Intake:
             n_prompt_tokens=len(prompt),
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary, stages(sampling), self._biases(sampling), sampling.grammar, prompt
+                self._vocabulary, stages(sampling), self._biases(sampling), self._grammar(request), prompt
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
@@ -86,9 +106,19 @@ class Intake:
             top_logprobs=request.top_logprobs,
             cache_prompt=request.cache_prompt or index > 0,  # the answers to one prompt share it
             whole=request.whole,
+            control_pieces=request.control_pieces,
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,
         )
+
+    def _grammar(self, request: protocol.Generate) -> Grammar | None:
+        """An answer's own, since it remembers what it has followed."""
+        sampling = request.sampling
+        if sampling.grammar is None:
+            return None
+        reasoning = self.chat.reasoning if self.chat and sampling.grammar_lets_think else None
+        gate = Gate(sampling.grammar_triggers, reasoning, opened=False)
+        return Grammar(self._vocabulary, sampling.grammar, gate, control_pieces=request.control_pieces)
 
     def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:
         """What is added to logits, whatever the request's chain."""
@@ -116,15 +146,30 @@ class Intake:
         cut = [t if len(t) <= self._n_ctx else [*t[: self._n_ctx - 1], t[-1]] for t in inputs]
         return EmbedJob(request.id, cut, [])
 
+    def rank_job(self, request: protocol.Rank) -> EmbedJob:
+        """A query with each of the documents as token lists. Raises InvalidRequest."""
+        inputs = self._pairs.tokens(request.query, request.documents)
+        for index, tokens in enumerate(inputs):
+            if len(tokens) > self._n_ctx:
+                raise InvalidRequest(
+                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit"
+                    f" of {self._n_ctx}; shorten it",
+                    "documents",
+                )
+        return EmbedJob(request.id, inputs, [])
+
     def _prompt(self, request: protocol.Generate) -> tuple[list[int], str]:
         if request.messages is not None:
-            if self._template is None:
-                raise InvalidRequest(f"messages: {self._template_problem}", "messages")
-            return self._template.tokens(request.messages), "messages"
+            return self._chat().tokens(request.messages), "messages"
         if request.tokens is not None:
             self._check_tokens(request.tokens, "prompt")
             return list(request.tokens), "prompt"
         return plain_tokens(self._vocabulary, request.text or ""), "prompt"
+
+    def _chat(self) -> ChatTemplate:
+        if self._template is None:
+            raise InvalidRequest(f"messages: {self._template_problem}", "messages")
+        return self._template
 
     def _check_tokens(self, tokens: SequenceOf[int], param: str) -> None:
         for token in tokens:

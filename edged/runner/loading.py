@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, Reads, Start, Step
+from edged.runner.protocol import Embeddings, FileRange, FromRunner, Progress, Reads, Scores, Start, Step
 from edged.runner.turns import Turns
 
 _CHUNK_BYTES = 1 << 20
@@ -215,7 +215,7 @@ def telling_reads(send: Callable[[FromRunner], None]) -> Callable[[FromRunner], 
     def sending(frame: FromRunner) -> None:
         nonlocal told
         send(frame)
-        if not told and isinstance(frame, Step | Embeddings):
+        if not told and isinstance(frame, Step | Embeddings | Scores):
             told = True
             send(reads_so_far())
 

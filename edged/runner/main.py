@@ -130,7 +130,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         pin(start.path, start.prefetch)
     elif start.mlock_bytes:
         threading.Thread(target=pin_behind, args=(start, prefetch), name="pin", daemon=True).start()
-    short = start.kind == "embed"
+    short = start.kind != "generate"
     lease = Lease(start.lease_fd, short=short, storage_bound=lambda: not prefetch.done, beat=pulse.beat)
     worker, kept = _worker(start, model, context, lease, outbox)
     pulse.count_nodes()
@@ -157,7 +157,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
             n_ctx=context.n_ctx,
             n_embd=model.n_embd,
             n_vocab=model.vocabulary.size,
-            has_chat_template=loaded.intake.has_chat_template,
+            chat=loaded.intake.chat,
             prefetch_done=prefetch.done,
             lazy_map=lazy_map_is_loaded(),
             timings_s=clock.laps_s,
@@ -172,7 +172,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
 def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protocol.ToRunner]:
     """The same frames; requests hurry the reader."""
     for frame in frames:
-        if isinstance(frame, protocol.Generate | protocol.Embed):
+        if isinstance(frame, protocol.Generate | protocol.Embed | protocol.Rank):
             turns.ask()
         yield frame
 
@@ -182,11 +182,14 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
     warmth = Warmth(start, loaded, outbox.send)
     for frame in frames:
         match frame:
-            case protocol.Generate() | protocol.Embed():
+            case protocol.Generate() | protocol.Embed() | protocol.Rank():
                 try:
+                    _check_kind(frame, start)
                     loaded.engine.submit(_job(frame, loaded, outbox))
                 except InvalidRequest as error:
                     outbox.send(_refusal(frame.id, str(error), error.param))
+            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
+                outbox.send(_told(frame, loaded.intake))
             case protocol.Cancel():
                 loaded.engine.cancel(frame.id)
             case protocol.Warmup():
@@ -204,16 +207,37 @@ def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Lo
                 return
 
 
-def _job(frame: protocol.Generate | protocol.Embed, loaded: Loaded, outbox: Outbox) -> Any:
+def _check_kind(frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start) -> None:
+    """Raises InvalidRequest for what this kind of model does not do."""
+    kind = frame.__struct_config__.tag
+    if kind != start.kind:
+        raise InvalidRequest(f"model: it is of kind {start.kind}, and this needs one of kind {kind}", "model")
+
+
+def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Loaded, outbox: Outbox) -> Any:
     intake = loaded.intake
-    if isinstance(frame, protocol.Embed):
-        job = intake.embed_job(frame)
+    if not isinstance(frame, protocol.Generate):
+        job = intake.embed_job(frame) if isinstance(frame, protocol.Embed) else intake.rank_job(frame)
         loaded.rows.want(job.inputs)
         return job
     if frame.sampling.grammar is None:
         return intake.sequence(frame)
     with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
         return intake.sequence(frame)
+
+
+def _told(
+    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render, intake: "Intake"
+) -> protocol.FromRunner:
+    """The answer to what needs no slot."""
+    try:
+        match asked:
+            case protocol.Tokenize():
+                return intake.tokens(asked)
+            case protocol.Detokenize() | protocol.Render():
+                return intake.text(asked)
+    except InvalidRequest as error:
+        return _refusal(asked.id, str(error), error.param)
 
 
 def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected:
@@ -224,7 +248,7 @@ def _worker(
     start: protocol.Start, model: "Model", context: "Context", lease: "Lease", outbox: Outbox
 ) -> tuple[Any, Kept]:
     """What computes, and what its context keeps."""
-    from edged.runner.engine.embed import EmbedWorker
+    from edged.runner.engine.embed import SCORES, VECTORS, EmbedWorker
     from edged.runner.engine.generate import GenerateWorker
     from edged.runner.engine.pace import Pace
     from edged.runner.engine.scheduler import Limits, Scheduler
@@ -233,13 +257,14 @@ def _worker(
     from edged.runner.shelf import Shelf, put_away, rates_of
 
     send = telling_reads(outbox.send)
-    if start.kind == "embed":
+    if start.kind != "generate":
         if not context.pools:
             raise ModelFileError(
                 f"{start.path}: has no pooling, so it gives no embeddings; set kind: generate"
             )
-        embed = EmbedWorker(context, lease, send, start.max_queue_requests, start.max_queue_tokens)
-        return embed, Kept()
+        outcome = SCORES if start.kind == "rank" else VECTORS
+        most = (start.max_queue_requests, start.max_queue_tokens)
+        return EmbedWorker(context, lease, send, *most, outcome), Kept()
     limits = Limits(
         n_slots=start.n_seq_max,
         n_batch=start.n_batch,

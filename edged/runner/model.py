@@ -51,6 +51,7 @@ class Model:
         let_go(start.path, start.replaced)
         self.vocabulary = Vocabulary(self._model)
         self.n_embd: int = llama.llama_model_n_embd_out(self._model)
+        self.n_scores: int = llama.llama_model_n_cls_out(self._model)
         self.n_ctx_train: int = llama.llama_model_n_ctx_train(self._model)
         self.is_recurrent = bool(
             llama.llama_model_is_recurrent(self._model) or llama.llama_model_is_hybrid(self._model)
@@ -58,6 +59,8 @@ class Model:
         self.n_swa: int = llama.llama_model_n_swa(self._model)
         template = llama.llama_model_chat_template(self._model, None)
         self.chat_template: str | None = template.decode("utf-8", "replace") if template else None
+        template = llama.llama_model_chat_template(self._model, b"rerank")
+        self.rank_template: str | None = template.decode("utf-8", "replace") if template else None
 
     @property
     def handle(self) -> Any:
@@ -85,13 +88,16 @@ class Context:
         params.n_threads = params.n_threads_batch = start.n_threads
         params.type_k, params.type_v = _GGML_TYPES[start.type_k], _GGML_TYPES[start.type_v]
         params.embeddings = not generate
+        if start.kind == "rank":
+            params.pooling_type = llama.LLAMA_POOLING_TYPE_RANK  # most files of cross-encoders do not say so
         params.kv_unified = not generate
         params.swa_full = False  # sliding-window layers keep their window, not all of n_ctx
         params.no_perf = True
         self._model, self._params, self._abort_flag, self._path = model, params, abort_flag, start.path
         self._open()
         self._n_swa, self._is_recurrent = model.n_swa, model.is_recurrent
-        self._n_vocab, self._n_embd = model.vocabulary.size, model.n_embd
+        self._n_vocab = model.vocabulary.size
+        self._n_pooled = model.n_scores if start.kind == "rank" else model.n_embd
         self._batch = Batch(start.n_batch, all_outputs=not generate)
         self.n_ctx = min(start.n_ctx, llama.llama_n_ctx_seq(self._context))
         self.n_batch, self.n_seq_max = start.n_batch, start.n_seq_max
@@ -165,9 +171,9 @@ class Context:
         return bool(np.isfinite(row).all() and row.any())
 
     def embedding(self, sequence: int) -> np.ndarray[Any, np.dtype[np.float32]]:
-        """The pooled vector of one sequence, shape (n_embd,), as llama.cpp left it: not normalised."""
+        """The pooled vector of one sequence, or its scores, as llama.cpp left it: not normalised."""
         pointer = llama.llama_get_embeddings_seq(self._context, sequence)
-        return np.ctypeslib.as_array(pointer, (self._n_embd,)).copy()
+        return np.ctypeslib.as_array(pointer, (self._n_pooled,)).copy()
 
     def keep(self, sequence: int, n_tokens: int) -> int:
         """Drop a sequence's KV cells from position `n_tokens` on; returns how many could be kept (or 0).

@@ -1,6 +1,7 @@
 """A model's vocabulary. It only reads, so any thread may use it beside the one that computes."""
 
 import ctypes
+from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -20,6 +21,17 @@ class Vocabulary:
         self._remembered_piece = lru_cache(_REMEMBERED_PIECES)(self._piece)
         self.adds_bos: bool = llama.llama_vocab_get_add_bos(self._vocab)
 
+    def pair(self, first: Sequence[int], second: Sequence[int]) -> list[int]:
+        """Two texts as one input, as cross-encoders are trained on; in llama-server's order."""
+        bos, eos, sep = (
+            function(self._vocab)
+            for function in (llama.llama_vocab_bos, llama.llama_vocab_eos, llama.llama_vocab_sep)
+        )
+        end = [eos if eos >= 0 else sep] if llama.llama_vocab_get_add_eos(self._vocab) else []
+        between = [sep] if llama.llama_vocab_get_add_sep(self._vocab) else []
+        tokens = [*([bos] if self.adds_bos else []), *first, *end, *between, *second, *end]
+        return [token for token in tokens if token >= 0]  # some vocabularies lack what they say they add
+
     @property
     def handle(self) -> Any:
         """llama.cpp's pointer, for samplers that need it."""
@@ -36,18 +48,34 @@ class Vocabulary:
                 return tokens[:count]
             room = -count
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token; control tokens give none."""
-        return self._remembered_piece(token)
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        """The bytes of one token; control tokens give none unless those of `control` tokens are wanted."""
+        return self._remembered_piece(token, control)
 
-    def _piece(self, token: int) -> bytes:
+    def _piece(self, token: int, control: bool) -> bytes:
         room = 64
         while True:
             buffer = ctypes.create_string_buffer(room)
-            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, False)
+            count = llama.llama_token_to_piece(self._vocab, token, buffer, room, 0, control)
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+    def spelled(self, text: bytes) -> list[int] | None:
+        """Tokens whose bytes are exactly these, a character each; None where there is no token for one."""
+        try:
+            tokens = [self._letter(each) for each in text.decode("utf-8")]
+        except UnicodeDecodeError:
+            return None
+        return [each for each in tokens if each is not None] if None not in tokens else None
+
+    def _letter(self, character: str) -> int | None:
+        """A token of one character. Alone it may get a blank in front, behind others be a part of one."""
+        for before in ("", "\n", "a"):
+            last = self.tokenize(before + character, add_special=False, parse_special=False)[-1:]
+            if last and self.piece(last[0]) == character.encode():
+                return last[0]
+        return None
 
     def ends_generation(self, token: int) -> bool:
         """Whether the model says with this token that it has finished."""

@@ -7,11 +7,12 @@ because waitress stamps with the wall clock, which jumps by years when a board w
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import contextmanager, suppress
+from typing import Any, Literal, Protocol
 
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
+from waitress.utilities import BadRequest
 
 from edged.service.wire import error_body
 
@@ -25,6 +26,30 @@ _ERRORS = {
 }
 
 
+class NothingYet(Exception):
+    """What has arrived completes nothing that could be read: wait for more."""
+
+
+class Secured(Protocol):
+    """What a connection with TLS can do beside a socket's own; its `recv` raises NothingYet."""
+
+    is_plain: bool  # the client has no idea of TLS
+
+    @property
+    def has_unsent(self) -> bool:
+        """Whether some of the handshake waits until the kernel takes it."""
+
+    def flush(self) -> None:
+        """Send more of that. Raises OSError."""
+
+
+class _HttpsNeeded(BadRequest):
+    """A request in the clear, on a port that speaks TLS."""
+
+    def __init__(self) -> None:
+        super().__init__("this port speaks HTTPS: write https:// instead of http://")
+
+
 class JsonErrorTask(ErrorTask):
     """Waitress's own refusals (too large, malformed) in the shape that every other error has."""
 
@@ -32,7 +57,9 @@ class JsonErrorTask(ErrorTask):
         """Write the answer and end the connection, leaving the client time to read it."""
         error = self.request.error
         kind, code = _ERRORS.get(error.code, ("server_error", "internal_error"))
-        body = error_body(self._message(error), kind, code)
+        code = "https_required" if isinstance(error, _HttpsNeeded) else code
+        path = getattr(self.request, "path", "")  # not known yet where the first line is what is wrong
+        body = error_body(path, self._message(error), kind, code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         self.set_close_on_finish()
@@ -51,6 +78,12 @@ class JsonErrorTask(ErrorTask):
 
 class Task(WSGITask):
     """A request whose answer may be the last one on its connection, and then says so."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """WSGI's, with the scheme of this connection."""
+        self.request.url_scheme = self.channel.scheme
+        environ: dict[str, Any] = super().get_environment()
+        return environ
 
     def build_response_header(self) -> bytes:
         """The header, with `Connection: close` once the server retires."""
@@ -100,13 +133,22 @@ class Channel(HTTPChannel):
     error_task_class = JsonErrorTask
     linger = False  # send what is written, then read and drop what the client still sends, then close
 
-    def __init__(self, server: Any, sock: socket.socket, addr: Any, adj: Any, map: Any = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        server: Any,
+        sock: "socket.socket | Secured",
+        addr: Any,
+        adj: Any,
+        map: Any = None,  # noqa: A002
+    ) -> None:
         super().__init__(_Loop(server, self), sock, addr, adj, map=map)
+        self._secured: Secured | None = None if isinstance(sock, socket.socket) else sock
         self._held_back: list[bytes] | None = None
         self._n_served = 0
         self._lingering = False
         self._seen = self._key()
         self._seen_at_s = time.monotonic()
+        self._backlog_since_s: float | None = None
 
     def phase(self) -> Phase:
         """What this connection is doing now."""
@@ -121,6 +163,11 @@ class Channel(HTTPChannel):
         return "body" if self.request.headers_finished else "header"
 
     @property
+    def scheme(self) -> str:
+        """The scheme of the addresses that reach it."""
+        return "http" if self._secured is None else "https"
+
+    @property
     def is_silent(self) -> bool:
         """Whether nothing of a request has come since the last answer."""
         return self.request is None and self.phase() in ("header", "idle")
@@ -131,6 +178,15 @@ class Channel(HTTPChannel):
         if key != self._seen:
             self._seen, self._seen_at_s = key, now_s
         return now_s - self._seen_at_s
+
+    def backlog_s(self, now_s: float) -> float:
+        """How long output has waited for its reader without a pause, as far as sweeps have seen."""
+        if not self.total_outbufs_len:
+            self._backlog_since_s = None
+            return 0.0
+        if self._backlog_since_s is None:
+            self._backlog_since_s = now_s
+        return now_s - self._backlog_since_s
 
     def unfinished_body_bytes(self) -> int:
         """What a request that is not complete holds in memory."""
@@ -165,16 +221,43 @@ class Channel(HTTPChannel):
             return len(data)
         return int(super().write_soon(data))
 
+    @property
+    def _owes_handshake(self) -> bool:
+        return self._secured is not None and self._secured.has_unsent
+
     def readable(self) -> bool:
-        """Whether to poll for input."""
-        return self._lingering or bool(super().readable())
+        """Whether to poll for input. Who does not take our part of a handshake may not go on with his."""
+        return self._lingering or (not self._owes_handshake and bool(super().readable()))
+
+    def writable(self) -> bool:
+        """Whether to poll for the chance to send."""
+        return self._owes_handshake or bool(super().writable())
 
     def handle_read(self) -> None:
         """Take input, or drop it while lingering."""
-        if self._lingering:
-            self.recv(self.adj.recv_bytes)
-        else:
-            super().handle_read()
+        with suppress(NothingYet):
+            if self._lingering:
+                self.recv(self.adj.recv_bytes)
+            else:
+                super().handle_read()
+
+    def handle_write(self) -> None:
+        """Send what waits."""
+        if self._secured is not None:
+            self._secured.flush()
+        super().handle_write()
+
+    def received(self, data: bytes) -> bool:
+        """Take input that is in the clear; to who does not speak TLS where it is spoken, say so."""
+        if self._secured is None or not self._secured.is_plain:
+            return bool(super().received(data))
+        with self.requests_lock:
+            if not (self.requests or self.will_close or self.close_when_flushed):
+                request: Any = self.parser_class(self.adj)
+                request.error = _HttpsNeeded()
+                self.requests.append(request)
+                self.server.add_task(self)
+        return True
 
     def handle_expt(self) -> None:
         """End connections that send urgent data: HTTP has none, and it keeps the poll loop spinning."""

@@ -44,7 +44,7 @@ class Frontdoor:
             return _livez(environ["REQUEST_METHOD"], start_response)
         app = self._app or self._wait_for_app()
         if app is None:
-            return _STARTING.respond(start_response)
+            return _STARTING.respond(environ["PATH_INFO"], start_response)
         return app(environ, start_response)
 
     def _wait_for_app(self) -> Wsgi | None:
@@ -59,7 +59,7 @@ class Frontdoor:
 
 def _livez(method: str, start_response: StartResponse) -> Iterable[bytes]:
     if method not in ("GET", "HEAD"):
-        return _LIVEZ_METHODS.respond(start_response)
+        return _LIVEZ_METHODS.respond("/livez", start_response)
     body = b'{"status":"ok"}'
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body if method == "GET" else b""]

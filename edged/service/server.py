@@ -13,11 +13,11 @@ from collections.abc import Callable
 import msgspec
 from waitress import wasyncore
 from waitress.adjustments import Adjustments
-from waitress.server import TcpWSGIServer
 from waitress.task import ThreadedTaskDispatcher
 
 from edged.service.bind import BACKLOG
-from edged.service.channel import Channel, Phase
+from edged.service.channel import Channel, Phase, Secured
+from edged.service.listener import Listener
 from edged.service.liveness import Frontdoor, Wsgi
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     header_timeout_s: float
     idle_timeout_s: float
+    answer_timeout_s: float  # also for a reader that takes a byte now and then
 
     def patience_s(self, phase: Phase) -> float | None:
         """How long a connection may stay in a phase; None: as long as the application works on it."""
@@ -49,28 +50,6 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
         if phase == "linger":
             return _LINGER_S
         return None if phase == "work" else self.idle_timeout_s
-
-
-class _Listener(TcpWSGIServer):
-    """Waitress's server, whose connections are `Channel`s that our loop sweeps."""
-
-    channel_class = Channel
-    retiring = False  # every answer is the last one on its connection
-
-    def adopt(self, sock: socket.socket) -> None:
-        """Serve a connection that nobody made from outside."""
-        self.channel_class(self, sock, ("127.0.0.1", 0), self.adj, map=self._map)
-
-    def maintenance(self, now: float) -> None:
-        """Nothing: it goes by the wall clock, and only closes idle connections. `Server` sweeps instead."""
-
-    def set_socket_options(self, conn: socket.socket) -> None:
-        """No delays between tokens; and notice a peer that vanished without saying so within a minute."""
-        super().set_socket_options(conn)
-        conn.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 20)
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
-        conn.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
 
 
 class Server:
@@ -87,7 +66,7 @@ class Server:
         self._n_working = 0  # requests, when somebody last counted
         self._thread = threading.Thread(target=self._loop, name="http", daemon=True)
         self._sweep_s = _sweep_s(limits)
-        self._listener = _Listener(
+        self._listener = Listener(
             self._frontdoor,
             self._map,
             _sock=sock,
@@ -101,7 +80,8 @@ class Server:
     def url(self) -> str:
         """Where it listens; a wildcard address stays as it is."""
         host, port = self._listener.effective_host, self._listener.effective_port
-        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "http" if self._listener.secure is None else "https"
+        return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
 
     @property
     def port(self) -> int:
@@ -121,6 +101,10 @@ class Server:
         self._limits = limits
         self._sweep_s = _sweep_s(limits)
         self._dispatcher.set_thread_count(limits.max_requests + RESERVE_THREADS)
+
+    def set_tls(self, secure: Callable[[socket.socket], Secured] | None) -> None:
+        """Put TLS before connections from now on, None: no more. Those that are open go on as they are."""
+        self._listener.secure = secure
 
     def set_app(self, app: Wsgi) -> None:
         """Serve `app` from now on, and what has waited for it."""
@@ -237,7 +221,8 @@ class Server:
             self._drop_idle()
         uploads = []
         for channel in self._channels():
-            if channel.age_s(now_s) > self._patience_s(channel, now_s):
+            is_overdue = channel.age_s(now_s) > self._patience_s(channel, now_s)
+            if is_overdue or channel.backlog_s(now_s) > self._limits.answer_timeout_s:
                 channel.handle_close()
             elif held_bytes := channel.unfinished_body_bytes():
                 uploads.append((held_bytes, channel))

@@ -1,4 +1,4 @@
-"""OpenAI's error shape without a web framework: for what is answered before or below the application."""
+"""The shape of errors, without a web framework: some are answered before or below the application."""
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
@@ -6,10 +6,35 @@ from typing import Any
 
 import msgspec
 
+_OLLAMAS = "/api/"
 
-def error_body(message: str, kind: str, code: str, param: str | None = None) -> bytes:
-    """`{"error": {"message", "type", "param", "code"}}` as JSON."""
-    return msgspec.json.encode({"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+class ErrorDetail(msgspec.Struct, frozen=True):
+    """What is wrong."""
+
+    message: str  # and what to change
+    type: str
+    param: str | None  # the field to change
+    code: str
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """An error as OpenAI's clients expect it."""
+
+    error: ErrorDetail
+
+
+class OllamaError(msgspec.Struct, frozen=True):
+    """An error as ollama's clients expect it."""
+
+    error: str
+
+
+def error_body(path: str, message: str, kind: str, code: str, param: str | None = None) -> bytes:
+    """JSON as a path's clients expect it."""
+    if path.startswith(_OLLAMAS):
+        return msgspec.json.encode(OllamaError(message))
+    return msgspec.json.encode(ErrorAnswer(ErrorDetail(message, kind, param, code)))
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -22,9 +47,9 @@ class Problem(msgspec.Struct, frozen=True):
     retry_after_s: int | None = None
     allow: str | None = None
 
-    def respond(self, start_response: Callable[..., Any]) -> Iterable[bytes]:
-        """Answer a WSGI request with it."""
-        body = error_body(self.message, self.kind, self.code)
+    def respond(self, path: str, start_response: Callable[..., Any]) -> Iterable[bytes]:
+        """Answer a WSGI request to `path` with it."""
+        body = error_body(path, self.message, self.kind, self.code)
         headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         if self.retry_after_s is not None:
             headers.append(("Retry-After", str(self.retry_after_s)))

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,12 @@ class _Silent:
     def unloaded(self, plan: LoadPlan, cause: str) -> None: ...
 
 
+def eventually(check: Callable[[], bool]) -> bool:
+    """Wait until something that another process does has happened."""
+    patience = threading.Event()
+    return any(check() or patience.wait(0.01) for _ in range(int(PATIENCE_S / 0.01)))
+
+
 def chat_body(text: str, **more: Any) -> Json:
     """The body of a chat completion."""
     return {"model": "chat", "messages": [{"role": "user", "content": text}], **more}
@@ -126,7 +133,7 @@ def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
     return Config(
         server=ServerSettings(**{**server, **settings.get("server", {})}),
         access=Access(**settings.get("access", {})),
-        storage=Storage(**settings.get("storage", {})),
+        storage=Storage(**{"model_dir": "/nowhere", **settings.get("storage", {})}),
         loading=Loading(**{**loading, **settings.get("loading", {})}),
         models={
             model: Model(file=path, preload=preload, **settings.get("model", {}))
@@ -136,8 +143,10 @@ def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
 
 
 def no_pulls(pool: Pool) -> Pulls:
-    """What has no place to pull to."""
-    return Pulls(Pulled(Path("/proc/nowhere")), lambda: pool.config, lambda: None)
+    """What only says that it has pulled."""
+    return Pulls(
+        Pulled(Path("/nowhere")), lambda: pool.config, lambda: None, lambda *_: ("echo", '{"type":"over"}')
+    )
 
 
 def start(
@@ -170,6 +179,7 @@ def start(
             max_body_bytes=config.server.max_body,
             header_timeout_s=config.server.header_timeout,
             idle_timeout_s=config.server.idle_timeout,
+            answer_timeout_s=config.server.request_timeout,
         ),
     )
     server.set_app(create_app(pool, metrics, pulls(pool)))

@@ -1,130 +1,14 @@
-"""Who may call: keys, names, origins; over HTTP, and the gate alone for addresses that we do not have."""
+"""Who may call, over HTTP: keys, what they are for, names and origins."""
 
-import socket
+from typing import Any
 
 import pytest
 
-from edged.api.auth import Gate
-from edged.api.errors import Forbidden, Unauthorized
-from edged.errors import InvalidRequest
+from edged.config.keys import hashed_line
 from tests.api.conftest import Running, Serve, chat_body
 
 KEY = "correct-horse-battery"
-
-
-def environ(source: str = "127.0.0.1", host: str | None = "localhost:8080", **more: str) -> dict[str, str]:
-    made = {
-        "REMOTE_ADDR": source,
-        "PATH_INFO": "/v1/models",
-        "SERVER_PROTOCOL": "HTTP/1.1",
-        "wsgi.url_scheme": "http",
-        **more,
-    }
-    return made if host is None else made | {"HTTP_HOST": host}
-
-
-@pytest.mark.parametrize(
-    ("mode", "source", "allowed"),
-    [
-        ("loopback", "127.0.0.1", True),
-        ("loopback", "127.8.8.8", True),
-        ("loopback", "::1", True),
-        ("loopback", "::ffff:127.0.0.1", True),
-        ("loopback", "192.168.1.5", False),
-        ("loopback", "fe80::1%eth0", False),
-        ("lan", "127.0.0.1", True),
-        ("lan", "192.168.1.5", True),
-        ("lan", "10.1.2.3", True),
-        ("lan", "172.16.0.1", True),
-        ("lan", "172.32.0.1", False),
-        ("lan", "169.254.9.9", True),
-        ("lan", "fe80::1%eth0", True),
-        ("lan", "fd12:3456::1", True),
-        ("lan", "::ffff:10.0.0.1", True),
-        ("lan", "8.8.8.8", False),
-        ("lan", "::ffff:8.8.8.8", False),
-        ("lan", "100.64.0.1", False),
-        ("lan", "2001:db8::1", False),
-        ("lan", "192.0.2.1", False),
-    ],
-)
-def test_modes_go_by_the_source_address(mode: str, source: str, allowed: bool) -> None:
-    gate = Gate(mode, (), ())  # type: ignore[arg-type]
-    if allowed:
-        gate.check(environ(source))
-    else:
-        with pytest.raises(Forbidden, match=f"access.mode is {mode}"):
-            gate.check(environ(source))
-
-
-def test_any_lets_everybody_in_who_has_a_key() -> None:
-    gate = Gate("any", (KEY,), ())
-    gate.check(environ("8.8.8.8", HTTP_AUTHORIZATION=f"Bearer {KEY}"))
-    with pytest.raises(Unauthorized):
-        gate.check(environ("8.8.8.8"))
-
-
-def test_any_without_keys_lets_nobody_in() -> None:
-    with pytest.raises(Unauthorized):
-        Gate("any", (), ()).check(environ(HTTP_AUTHORIZATION="Bearer "))
-
-
-@pytest.mark.parametrize(
-    "host",
-    [
-        "localhost",
-        "LOCALHOST:80",
-        "localhost.",
-        "127.0.0.1:8080",
-        "192.168.1.5",
-        "[::1]:8080",
-        "[fe80::1]",
-        socket.gethostname(),
-        f"{socket.gethostname()}.local:8080",
-        "box.example",
-        "Box.Example.:8080",
-    ],
-)
-def test_names_of_this_machine(host: str) -> None:
-    Gate("loopback", (), ("Box.example",)).check(environ(host=host))
-
-
-@pytest.mark.parametrize(
-    "host",
-    ["evil.example", "evil.example:8080", "localhost.evil.example", "", "127.0.0.1.evil", "a, localhost"],
-)
-def test_other_names_are_refused_with_what_to_set(host: str) -> None:
-    with pytest.raises(Forbidden, match=r"access\.hosts"):
-        Gate("loopback", (), ()).check(environ(host=host))
-
-
-def test_http_1_1_needs_a_host_and_1_0_does_not() -> None:
-    gate = Gate("loopback", (), ())
-    with pytest.raises(InvalidRequest):
-        gate.check(environ(host=None))
-    gate.check(environ(host=None, SERVER_PROTOCOL="HTTP/1.0"))
-
-
-@pytest.mark.parametrize(
-    ("origin", "allowed"),
-    [
-        ("http://localhost:8080", True),
-        ("https://ui.example", True),
-        ("http://localhost:3000", False),
-        ("https://localhost:8080", False),
-        ("https://evil.example", False),
-        ("null", False),
-        ("http://[", False),
-    ],
-)
-def test_web_pages_from_elsewhere_are_refused(origin: str, allowed: bool) -> None:
-    """A page may send a POST without reading the answer, and that is enough to unload a model."""
-    gate = Gate("loopback", (), ("ui.example",))
-    if allowed:
-        gate.check(environ(HTTP_ORIGIN=origin))
-    else:
-        with pytest.raises(Forbidden, match="web page"):
-            gate.check(environ(HTTP_ORIGIN=origin))
+_PAGE = "https://ui.example:3000"
 
 
 def test_a_name_that_is_not_ours_is_403_over_http(edged: Running) -> None:
@@ -147,3 +31,97 @@ def test_keys_are_demanded_everywhere_but_for_health(serve: Serve) -> None:
     assert running.post("/v1/chat/completions", chat_body("hi")).status == 401
     with running.client(api_key=KEY) as client:
         assert client.models.list().data[0].id == "chat"
+
+
+def test_a_key_is_let_in_only_for_what_it_is_for(serve: Serve) -> None:
+    keys = {"tablet": ("use",), "prometheus": ("metrics",), "admin": ("manage",)}
+    lines = tuple(hashed_line(name, scopes, f"the-key-of-{name}") for name, scopes in keys.items())
+    running = serve({"chat": "fake:generate"}, access={"api_keys": lines})
+    asked: list[tuple[str, str, Any, set[str]]] = [
+        ("POST", "/v1/chat/completions", chat_body("hi"), {"tablet"}),
+        ("GET", "/metrics", None, {"prometheus"}),
+        ("GET", "/edged/v1/models", None, {"tablet", "admin"}),
+        ("POST", "/edged/v1/models/chat/warmup", None, {"admin"}),
+    ]
+    for method, path, body, let_in in asked:
+        assert running.call(method, path, body).status == 401
+        for name in keys:
+            headers = {"Authorization": f"Bearer the-key-of-{name}"}
+            answer = running.call(method, path, body, headers)
+            assert answer.status == (200 if name in let_in else 403), (path, name)
+            if answer.status == 403:
+                assert f"the API key {name} is not for {method} {path}" in answer.error["message"]
+
+
+def test_encoded_paths_need_the_same_key(serve: Serve) -> None:
+    lines = (hashed_line("tablet", ("use",), KEY),)
+    running = serve({"chat": "fake:generate"}, access={"api_keys": lines})
+    key = {"Authorization": f"Bearer {KEY}"}
+    for path in ("/edged/v1", "/%65dged/v1", "/edged%2Fv1"):
+        assert running.post(f"{path}/models/chat/unload", headers=key).status == 403
+    for path in ("//edged/v1", "/v1/../edged/v1", "/EDGED/v1"):
+        assert running.post(f"{path}/models/chat/unload", headers=key).status in (403, 404)
+    assert running.pool.status("chat").state == "ready"
+
+
+def _preflight(running: Running, origin: str) -> Any:
+    return running.call(
+        "OPTIONS",
+        "/v1/chat/completions",
+        headers={
+            "Origin": origin,
+            "Access-Control-Request-Method": "POST",
+            "Access-Control-Request-Headers": "authorization,content-type,x-stainless-os",
+            "Access-Control-Request-Private-Network": "true",
+        },
+    )
+
+
+def test_pages_from_elsewhere_are_told_nothing_by_default(edged: Running) -> None:
+    answer = _preflight(edged, _PAGE)
+    assert (answer.status, answer.error["code"]) == (403, "access_denied")
+    answer = edged.get("/v1/models")
+    assert not [name for name in answer.headers if name.lower().startswith("access-control")]
+
+
+def test_a_page_that_is_allowed_may_ask_with_a_key_and_read_the_answer(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, access={"api_keys": (KEY,), "cors_origins": (_PAGE,)})
+    answer = _preflight(running, _PAGE)
+    assert (answer.status, answer.body) == (204, b"")
+    assert answer.headers["Access-Control-Allow-Origin"] == _PAGE
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    assert answer.headers["Access-Control-Allow-Headers"] == "authorization,content-type,x-stainless-os"
+    assert answer.headers["Access-Control-Allow-Private-Network"] == "true"
+    origin = {"Origin": _PAGE}
+    for headers, status in ((origin, 401), ({**origin, "Authorization": f"Bearer {KEY}"}, 200)):
+        for body in (chat_body("hi"), chat_body("hi", stream=True)):
+            answer = running.post("/v1/chat/completions", body, headers)
+            assert answer.status == status
+            assert answer.headers["Access-Control-Allow-Origin"] == _PAGE
+            assert answer.headers["Vary"] == "Origin"
+            assert "X-Request-Id" in answer.headers["Access-Control-Expose-Headers"]
+    own = running.get("/v1/models", Authorization=f"Bearer {KEY}")
+    assert (own.status, own.headers["Access-Control-Allow-Origin"]) == (200, None)
+    other = _preflight(running, "https://evil.example")
+    assert (other.status, other.headers["Access-Control-Allow-Origin"]) == (403, None)
+
+
+def test_the_shape_of_an_error_is_that_of_the_path(edged: Running) -> None:
+    answer = edged.get("/api/nothing")
+    assert answer.status == 404
+    assert set(answer.json()) == {"error"}
+    assert "/api/nothing" in answer.json()["error"]
+    assert "/v1/nothing" in edged.get("/v1/nothing").error["message"]
+    large = edged.post("/api/chat", b"x" * 200_000)
+    assert large.status == 413
+    assert "server.max_body" in large.json()["error"]
+
+
+def test_a_request_is_found_in_the_log_by_its_id(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    running = serve({"chat": "fake:generate?crash_after=0"})
+    answer = running.post("/v1/chat/completions", chat_body("hi"), {"X-Request-Id": "my-own-id"})
+    assert (answer.status, answer.headers["X-Request-Id"]) == (500, "my-own-id")
+    [record] = [each for each in caplog.records if "my-own-id" in each.getMessage()]
+    assert record.levelname == "WARNING"
+    assert vars(record)["REQUEST_ID"] == "my-own-id"
+    assert len(running.get("/v1/models", **{"X-Request-Id": "not fit"}).headers["X-Request-Id"]) == 16

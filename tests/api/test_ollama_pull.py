@@ -16,7 +16,7 @@ from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.pulled import Pulled
 from edged.lifecycle.pulls import Pulls
-from edged.lifecycle.reload import Reload, Sources
+from edged.lifecycle.reload import Origins, Reload
 from tests.api.conftest import PATIENCE_S, Running, Serve
 from tests.plans import fake_plan
 
@@ -50,9 +50,9 @@ def pulling(folder: Path, *script: str) -> Callable[[Pool], Pulls]:
         return (sys.executable, "-c", "\n".join(script), str(folder), model)
 
     def make(pool: Pool) -> Pulls:
-        sources = Sources(pool.config, lambda: pool.config, Pulled(folder))
-        reload = Reload(pool, sources, planned, lambda _: None)
-        return Pulls(sources.pulled, lambda: pool.config, reload.serve_pulled, command)
+        origins = Origins(pool.config, lambda: pool.config, Pulled(folder))
+        reload = Reload(pool, origins, planned, lambda _: ())
+        return Pulls(origins.pulled, lambda: pool.config, reload.serve_pulled, command)
 
     return make
 

@@ -14,7 +14,7 @@ from edged.errors import ConfigError, EdgedError
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pulled import Pulled
-from edged.lifecycle.reload import Reload, Sources
+from edged.lifecycle.reload import Origins, Reload
 from tests.api.conftest import PATIENCE_S, Running, Serve, chat_body
 from tests.plans import fake_plan
 
@@ -40,10 +40,12 @@ def planned(config: Config, _memory: MemoryFacts | None = None) -> Planned:
     return Planned(snapshot=snapshot, plans=plans, problems=problems)
 
 
-def reload(running: Running, after: Config, settle: Callable[[Config], None] = lambda _: None) -> str:
+def reload(
+    running: Running, after: Config, settle: Callable[[Config], tuple[str, ...]] = lambda _: ()
+) -> str:
     """Apply a configuration."""
-    sources = Sources(running.pool.config, lambda: after, Pulled(Path("/nowhere")))
-    return Reload(running.pool, sources, planned, settle).run()
+    origins = Origins(running.pool.config, lambda: after, Pulled(Path("/nowhere")))
+    return Reload(running.pool, origins, planned, settle).run()
 
 
 def with_models(running: Running, **models: Model) -> Config:
@@ -219,12 +221,15 @@ def wrong(config: Config) -> None:
     ],
 )
 def test_what_cannot_be_applied_changes_nothing(
-    serve: Serve, after: Callable[[Config], Config], settle: Callable[[Config], None] | None, why: str
+    serve: Serve,
+    after: Callable[[Config], Config],
+    settle: Callable[[Config], tuple[str, ...]] | None,
+    why: str,
 ) -> None:
     running = serve({"chat": "fake:generate"})
     before, pid = running.pool.config, running.pool.status("chat").pid
     with pytest.raises(ConfigError, match=why):
-        reload(running, after(before), settle or (lambda _: None))
+        reload(running, after(before), settle or (lambda _: ()))
     assert running.pool.config is before
     assert running.pool.status("chat").pid == pid
     assert running.chat("hi").status == 200

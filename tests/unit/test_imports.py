@@ -19,7 +19,7 @@ _ALLOWED: dict[str, set[str]] = {
     "policy": {"errors", "config", "hw", "gguf"},
     "lifecycle": {"errors", "config", "hw", "gguf", "store", "policy", _CONTRACT},
     "api": {"errors", "config", "hw", "policy", "lifecycle", "service", "telemetry", _CONTRACT},
-    "doctor": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle"},
+    "doctor": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "service"},
     "runner": {"errors", "gguf"},
     "service": {"errors"},
     "telemetry": {"errors"},
@@ -58,6 +58,15 @@ def test_every_import_goes_downwards() -> None:
             if not of_own and used not in _ALLOWED[own]:
                 wrong.append(f"{path.relative_to(_ROOT)} imports {name}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_the_contract_imports_nothing_but_itself() -> None:
+    """Whoever may import it gets no more of the runner than that."""
+    modules = [_ROOT.joinpath(*parts) for parts in _CONTRACT_MODULES]
+    files = [path for module in modules for path in (*module.rglob("*.py"), module.with_suffix(".py"))]
+    imported = {name for path in files if path.exists() for name in _imported(path)}
+    assert "edged.runner.protocol.framing.pack" in imported
+    assert {_package(name) for name in imported if name.startswith("edged.")} == {_CONTRACT}
 
 
 def test_only_four_modules_import_llama_cpp() -> None:

@@ -3,25 +3,42 @@
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Annotated
 
 import msgspec
 from flask import Blueprint, Response, request
+from msgspec import Meta
 
-from edged.api.event_stream import HEARTBEAT_S, event_stream
+from edged.api.endpoint import Endpoint
+from edged.api.event_stream import EVENT_STREAM, HEARTBEAT_S, event_stream
 from edged.api.work import Api, client_has_gone
-from edged.lifecycle.feed import Ended, Following, Told, first_notice
+from edged.lifecycle.feed import Ended, Following, Notice, Told, first_notice
 from edged.lifecycle.status import ModelStatus
 
 _POLL_S = 1.0  # how soon a follower that has gone is noticed
+_AT = {"at_s": {"description": "When it happened: seconds since 1970.", "type": "number"}}
+
+
+class End(msgspec.Struct, frozen=True, tag_field="event", tag="end"):
+    """edged shuts down: nothing follows."""
+
+
+EVENTS = Endpoint(
+    method="GET",
+    path="/edged/v1/events",
+    family="edged",
+    summary="Each model's present state, then what happens, until the client leaves or edged shuts down.",
+    media_type=EVENT_STREAM,
+    stream=Annotated[Notice, Meta(extra_json_schema={"properties": _AT, "required": ["at_s"]})] | End,
+)
 
 
 def routes(api: Api) -> Blueprint:
     """The endpoint."""
-    blueprint = Blueprint("events", __name__, url_prefix="/edged/v1")
+    blueprint = Blueprint("events", __name__)
 
-    @blueprint.get("/events")
+    @blueprint.get(EVENTS.path)
     def events() -> Response:
-        """Each model's present state, then what happens, until the client leaves or edged shuts down."""
         feed = api.pool.feed
         has_gone = client_has_gone(request.environ)
         follower = feed.follow()
@@ -46,7 +63,7 @@ def stream(
         try:
             told = follower.next(min(_POLL_S, heartbeat_s))
         except Ended:
-            yield b'event: end\ndata: {"event":"end"}\n\n'
+            yield b"event: end\ndata: " + msgspec.json.encode(End()) + b"\n\n"
             return
         if told is not None:
             yield _event(told)

@@ -1,73 +1,98 @@
 """GET /edged/v1/models, POST /edged/v1/models/{id}/load, /warmup, /cool and /unload."""
 
-import msgspec
-from flask import Blueprint, Response, request
+from typing import Annotated, Any
 
-from edged.api.body import Fields
+from flask import Blueprint, Response, request
+from msgspec import Meta, Struct
+
+from edged.api.answer import json_answer
+from edged.api.endpoint import Endpoint
+from edged.api.query import read_query
 from edged.api.work import Api
-from edged.errors import InvalidRequest
 from edged.lifecycle.holding import holdings
+from edged.lifecycle.listing import CooledDown, Listed, Listing, WarmedUp, accounted, told
+from edged.lifecycle.status import ModelStatus
+
+
+class ListQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to tell beside the states."""
+
+    memory: Annotated[
+        bool, Meta(description="Also what each model holds, which takes some milliseconds to find out.")
+    ] = False
+
+
+class CoolQuery(Struct, kw_only=True, forbid_unknown_fields=True):
+    """What to give back."""
+
+    shrink: Annotated[bool, Meta(description="The context as well as pages.")] = False
+
+
+def _control(verb: str, summary: str, answer: Any, **more: Any) -> Endpoint:
+    path = f"/edged/v1/models/<model>/{verb}"
+    return Endpoint(method="POST", path=path, family="edged", summary=summary, answer=answer, **more)
+
+
+MODELS = Endpoint(
+    method="GET",
+    path="/edged/v1/models",
+    family="edged",
+    summary="What each model is doing.",
+    query=ListQuery,
+    answer=Listing,
+)
+MODEL = Endpoint(
+    method="GET",
+    path="/edged/v1/models/<model>",
+    family="edged",
+    summary="What one model is doing.",
+    answer=ModelStatus,
+)
+LOAD = _control("load", "Begin to load a model; its GET tells how far it is.", ModelStatus, status=202)
+WARMUP = _control("warmup", "Load a model if need be, and compute a batch with it.", WarmedUp)
+COOL = _control("cool", "Give back a model's memory until its next request.", CooledDown, query=CoolQuery)
+UNLOAD = _control("unload", "Unload a model once its requests are answered.", ModelStatus)
 
 
 def routes(api: Api) -> Blueprint:
     """The endpoints."""
-    blueprint = Blueprint("native_models", __name__, url_prefix="/edged/v1/models")
+    blueprint = Blueprint("native_models", __name__)
 
-    def answer(model: str, more: Fields, status: int) -> Response:
-        body = msgspec.to_builtins(api.pool.status(model)) | more
-        return Response(msgspec.json.encode(body), status, mimetype="application/json")
-
-    @blueprint.get("")
+    @blueprint.get(MODELS.path)
     def models() -> Response:
-        """With `?memory=true` also what each of them holds, which takes some milliseconds to find out.
-
-        `account` is what admission counts with, by plans and by what loads have measured.
-        """
         statuses = api.pool.statuses()
-        body: Fields = {"models": statuses}
-        if _flag("memory"):
-            held, account = holdings(api.pool.plans, statuses), api.pool.admission.look()
-            listed = [msgspec.to_builtins(each) | {"memory": held.get(each.model)} for each in statuses]
-            kinds = {f"{kind}_bytes": n_bytes for kind, n_bytes in account.by_kind().items()}
-            body = {"models": listed, "account": {"budget_bytes": account.budget_bytes, **kinds}}
-        return Response(msgspec.json.encode(body), mimetype="application/json")
+        if not read_query(request.args, ListQuery).memory:
+            return json_answer(Listing(models=tuple(told(each, Listed) for each in statuses)))
+        held = holdings(api.pool.plans, statuses)
+        listed = tuple(told(each, Listed, memory=held.get(each.model)) for each in statuses)
+        return json_answer(Listing(models=listed, account=accounted(api.pool.admission.look())))
 
-    @blueprint.get("/<model>")
+    @blueprint.get(MODEL.path)
     def model(model: str) -> Response:
-        return answer(model, {}, 200)
+        return json_answer(api.pool.status(model))
 
-    @blueprint.post("/<model>/load")
+    @blueprint.post(LOAD.path)
     @api.working
     def load(model: str) -> Response:
-        """Begins; follow it at GET, or let a request wait for it."""
         api.pool.load(model)
-        return answer(model, {}, 202)
+        return json_answer(api.pool.status(model), LOAD.status)
 
-    @blueprint.post("/<model>/warmup")
+    @blueprint.post(WARMUP.path)
     @api.working
     def warmup(model: str) -> Response:
         warmup_s = api.pool.warmup(model, api.config.server.request_timeout)
-        return answer(model, {"warmup_s": warmup_s}, 200)
+        return json_answer(told(api.pool.status(model), WarmedUp, warmup_s=warmup_s))
 
-    @blueprint.post("/<model>/cool")
+    @blueprint.post(COOL.path)
     @api.working
     def cool(model: str) -> Response:
-        """Give back pages until the next request; with `?shrink=true` the context as well."""
-        freed_bytes = api.pool.cool(model, shrink=_flag("shrink"))
-        return answer(model, {"freed_bytes": freed_bytes}, 200)
+        freed_bytes = api.pool.cool(model, shrink=read_query(request.args, CoolQuery).shrink)
+        return json_answer(told(api.pool.status(model), CooledDown, freed_bytes=freed_bytes))
 
-    @blueprint.post("/<model>/unload")
+    @blueprint.post(UNLOAD.path)
     @api.working
     def unload(model: str) -> Response:
         api.pool.unload(model)
-        return answer(model, {}, 200)
+        return json_answer(api.pool.status(model))
 
     return blueprint
-
-
-def _flag(name: str) -> bool:
-    """A parameter of the URL. Raises InvalidRequest."""
-    wanted = request.args.get(name, "false")
-    if wanted not in ("true", "false"):
-        raise InvalidRequest(f"{name}: is neither true nor false", name)
-    return wanted == "true"

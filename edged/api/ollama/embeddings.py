@@ -1,6 +1,5 @@
 """ollama's POST /api/embed and, older, /api/embeddings. Both go past Flask (`edged.api.direct`)."""
 
-import struct
 from typing import Annotated, NamedTuple
 
 import msgspec
@@ -10,9 +9,9 @@ from edged.api import fields
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
 from edged.api.ollama import names
-from edged.api.openai.embeddings import check_dimensions
-from edged.api.openai.inputs import Texts, parse_input
+from edged.api.openai.inputs import Input, Texts, inputs_of
 from edged.api.ready import Asking
+from edged.api.vectors import check_dimensions, vectors_of
 from edged.api.work import Api, Call
 from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
@@ -68,6 +67,7 @@ EMBED = Endpoint(
     family="ollama",
     summary="Make vectors of texts.",
     request=EmbedRequest,
+    example={"model": "minilm", "input": ["The sky is blue.", "Grass is green."]},
     harmless={"options": _NO_OPTIONS},
     answer=Embedded,
 )
@@ -77,6 +77,7 @@ EMBEDDINGS = Endpoint(
     family="ollama",
     summary="Make a vector of a text; /api/embed takes several.",
     request=EmbeddingsRequest,
+    example={"model": "minilm", "prompt": "The sky is blue."},
     harmless={"options": _NO_OPTIONS},
     answer=Embedding,
 )
@@ -86,7 +87,7 @@ def embed(api: Api, environ: Environ) -> bytes:
     """The answer of /api/embed. Raises what `edged.api.errors` has a row for."""
     patience = api.patience(environ)
     wanted = read_request(environ, EMBED, EmbedRequest)
-    texts = () if wanted.input in ("", []) else parse_input(wanted.input)[0]
+    texts = () if wanted.input in ("", []) else inputs_of(_as_inputs(wanted.input), "input")[0]
     call = api.call(names.configured(wanted.model), "embed", patience, wanted.keep_alive)
     made = _made(api, call, texts, truncate=wanted.truncate is not False, dimensions=wanted.dimensions)
     return msgspec.json.encode(
@@ -98,6 +99,10 @@ def embed(api: Api, environ: Environ) -> bytes:
             prompt_eval_count=made.n_tokens,
         )
     )
+
+
+def _as_inputs(given: str | list[str]) -> Input:
+    return given if isinstance(given, str) else [*given]
 
 
 def embeddings(api: Api, environ: Environ) -> bytes:
@@ -124,8 +129,7 @@ def _made(
 
     def submit(handle: RunnerHandle) -> tuple[protocol.Embeddings | None, float]:
         load_s = patience.waited_s
-        if dimensions is not None:
-            check_dimensions(dimensions, handle.status().n_embd)
+        check_dimensions(api, handle, dimensions)
         return handle.embed(wanted, patience.deadline, patience.check) if texts else None, load_s
 
     frame, load_s = Asking(api, call, submit).wait()
@@ -133,4 +137,4 @@ def _made(
         return _Made([], 0, load_s)
     n_tokens = sum(frame.n_tokens)
     api.metrics.tokens(call.model, prompt=n_tokens)
-    return _Made([*struct.iter_unpack(f"<{frame.n_embd}f", frame.vectors)], n_tokens, load_s)
+    return _Made(vectors_of(frame, dimensions), n_tokens, load_s)

@@ -5,17 +5,16 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Annotated
 
-import msgspec
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
 from edged.api import fields
+from edged.api.answer import json_answer
 from edged.api.body import read_request
-from edged.api.endpoint import Endpoint, Refused
-from edged.api.errors import ClientGone
+from edged.api.endpoint import ERRORS, Endpoint, Refused
+from edged.api.errors import ClientGone, body_of
 from edged.api.event_stream import HEARTBEAT_S, NDJSON, event_stream, line
 from edged.api.ollama import names
-from edged.api.ollama.failure import failure
 from edged.api.work import POLL_S, Api, client_has_gone
 from edged.errors import EdgedError
 from edged.lifecycle.download import Follower, Notice, Step
@@ -62,6 +61,8 @@ PULL = Endpoint(
     answer=Progress,
     stream=Progress,
     stream_type=NDJSON,
+    errors=(*ERRORS, 502),
+    example={"model": "smollm2"},
 )
 DELETE = Endpoint(
     method="DELETE",
@@ -92,7 +93,7 @@ def routes(api: Api) -> Blueprint:
                 continue
         finally:
             follower.leave()
-        return Response(msgspec.json.encode(Progress(status="success")), mimetype="application/json")
+        return json_answer(Progress(status="success"))
 
     @blueprint.delete(DELETE.path)
     @api.working
@@ -121,7 +122,7 @@ def _lines(follower: Follower, has_gone: Callable[[], bool]) -> Iterator[bytes]:
     except ClientGone:
         return
     except EdgedError as error:
-        yield failure(error)
+        yield body_of(error, PULL.path) + b"\n"
 
 
 def _notices(follower: Follower, has_gone: Callable[[], bool]) -> Iterator[Notice | None]:

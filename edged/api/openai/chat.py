@@ -1,138 +1,94 @@
 """POST /v1/chat/completions."""
 
-from typing import Any
-
-import msgspec
 from flask import Blueprint, Response, request
 
-from edged.api.body import Fields, convert, drop_harmless, read_fields
-from edged.api.errors import Unsupported
-from edged.api.generation.course import Ordered
-from edged.api.generation.events import PlainReader
+from edged.api.body import read_request
+from edged.api.endpoint import Endpoint
+from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
-from edged.api.openai.generation import Completion, StreamOptions, Style, take_stream
-from edged.api.openai.logprobs import chat_logprobs
-from edged.api.openai.response_format import take_chat_format
-from edged.api.openai.sampling import take_cache_prompt, take_chat_answers, take_length, take_sampling
+from edged.api.generation.sampling import sampling_of, stops_of
+from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
+from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
+from edged.api.openai.messages import conversation
+from edged.api.openai.response_format import given, only, schema_of
+from edged.api.openai.streaming import LAST, wants_usage
+from edged.api.openai.thinking import template_options
+from edged.api.openai.tools import offer
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
-_IGNORED = frozenset(
-    {
-        *("user", "store", "metadata", "service_tier", "safety_identifier"),
-        *("prompt_cache_key", "prompt_cache_retention", "parallel_tool_calls"),
-    }
+CHAT = Endpoint(
+    method="POST",
+    path="/v1/chat/completions",
+    family="openai",
+    summary="Go on with a conversation.",
+    request=ChatRequest,
+    harmless=HARMLESS,
+    refused=REFUSED,
+    answer=ChatCompletion,
+    stream=ChatChunk,
+    stream_end=LAST,
+    example={
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    },
 )
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "tools": ([],),
-    "tool_choice": ("none", "auto"),
-    "functions": ([],),
-    "function_call": ("none", "auto"),
-    "modalities": (["text"],),
-    **dict.fromkeys(("audio", "prediction", "reasoning_effort", "verbosity", "web_search_options"), ()),
-}
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant"}
-
-_STYLE = Style(
-    id_prefix="chatcmpl-",
-    object="chat.completion",
-    chunk_object="chat.completion.chunk",
-    whole=lambda text: {"message": {"role": "assistant", "content": text, "refusal": None}},
-    piece=lambda text: {"delta": {"content": text} if text else {}},
-    opening={"delta": {"role": "assistant", "content": ""}},
-    logprobs=chat_logprobs,
-)
-
-
-class Part(msgspec.Struct):
-    """A piece of a message's content; of other types than text we only read the type."""
-
-    type: str
-    text: str | None = None
-
-
-class ChatMessage(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One message, as clients send it."""
-
-    role: str
-    content: str | list[Part] | None = None
-    refusal: str | None = None  # of an earlier answer that is sent back
-    name: str | None = None
-    tool_calls: list[Any] | None = None
-    tool_call_id: str | None = None
-
-
-class ChatFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The conversation."""
-
-    messages: list[ChatMessage]
 
 
 def routes(api: Api) -> Blueprint:
     """The endpoint."""
     blueprint = Blueprint("chat", __name__)
 
-    @blueprint.post("/v1/chat/completions")
+    @blueprint.post(CHAT.path)
     @api.working
     def chat() -> Response:
         patience = api.patience(request.environ)
-        fields = read_fields(request.environ)
-        call = api.call(fields.pop("model", None), "generate", patience, fields.pop("keep_alive", None))
-        drop_harmless(fields, _IGNORED, _NEUTRAL)
-        sampling = take_chat_format(fields, take_sampling(fields))
-        n, top_logprobs = take_chat_answers(fields)
-        max_tokens, stop = take_length(fields)
-        cache_prompt = take_cache_prompt(fields)
-        messages = take_messages(fields)
-        stream = take_stream(fields)
-        generate = protocol.Generate(
-            id=0,
-            messages=messages,
-            sampling=sampling,
-            max_tokens=max_tokens,
-            stop=stop,
-            cache_prompt=cache_prompt,
-            n=n,
-            top_logprobs=top_logprobs,
+        wanted = read_request(request.environ, CHAT, ChatRequest)
+        call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
+        generate = generate_of(wanted)
+        dialect = ChatDialect(
+            call.model,
+            generate.n,
+            logprobs=generate.top_logprobs is not None,
+            include_usage=wants_usage(wanted.stream_options),
         )
-        options = stream.stream_options or StreamOptions()
-        dialect = Completion(_STYLE, call.model, generate, include_usage=bool(options.include_usage))
-        ordered = Ordered(generate, lambda _: PlainReader())
-        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(stream.stream))
+        tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+        schema = only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+        order = order_of(generate, tools, schema)
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 
 
-def take_messages(fields: Fields) -> tuple[protocol.Message, ...]:
-    """The conversation, removed from `fields`. Raises InvalidRequest."""
-    given = {"messages": fields.pop("messages")} if "messages" in fields else {}
-    messages = convert(given, ChatFields).messages
-    if not messages:
-        raise InvalidRequest("messages: is empty; send at least one message", "messages")
-    return tuple(_message(message, f"messages[{index}]") for index, message in enumerate(messages))
+def generate_of(wanted: ChatRequest) -> protocol.Generate:
+    """What a runner is to do, but for tools and schemas. Raises InvalidRequest."""
+    return protocol.Generate(
+        id=0,
+        messages=conversation(wanted.messages),
+        template_options=template_options(wanted.reasoning_effort, wanted.chat_template_kwargs),
+        sampling=sampling_of(wanted),
+        max_tokens=_max_tokens(wanted),
+        stop=stops_of(wanted.stop),
+        cache_prompt=wanted.cache_prompt is not False,
+        n=wanted.n or 1,
+        top_logprobs=_top_logprobs(wanted),
+    )
 
 
-def _message(message: ChatMessage, path: str) -> protocol.Message:
-    for name in ("name", "tool_calls", "tool_call_id"):
-        if getattr(message, name):
-            raise Unsupported(f"{path}.{name}: this version of edged does not support it", f"{path}.{name}")
-    if message.role in ("tool", "function"):
-        raise Unsupported(f"{path}.role: this version of edged does not support tools", f"{path}.role")
-    if message.role not in _ROLES:
-        known = ", ".join(_ROLES)
-        raise InvalidRequest(f"{path}.role: is none of {known}", f"{path}.role")
-    if message.content is None:
-        raise InvalidRequest(f"{path}.content: is missing", f"{path}.content")
-    content = message.content
-    if not isinstance(content, str):
-        content = "\n".join(_text(part, f"{path}.content[{at}]") for at, part in enumerate(content))
-    return protocol.Message(_ROLES[message.role], content)
+def _max_tokens(wanted: ChatRequest) -> int | None:
+    """By its newer name or its older one. Raises InvalidRequest."""
+    older, newer = wanted.max_tokens, wanted.max_completion_tokens
+    if None not in (older, newer) and older != newer:
+        raise InvalidRequest(
+            "max_tokens: differs from max_completion_tokens, which is its newer name; send one", "max_tokens"
+        )
+    return older if newer is None else newer
 
 
-def _text(part: Part, path: str) -> str:
-    if part.type != "text":
-        raise Unsupported(f"{path}.type: only text parts are supported", f"{path}.type")
-    if part.text is None:
-        raise InvalidRequest(f"{path}.text: is missing", f"{path}.text")
-    return part.text
+def _top_logprobs(wanted: ChatRequest) -> int | None:
+    """How many of the likeliest tokens to name; None: no log probabilities. Raises InvalidRequest."""
+    if wanted.top_logprobs and not wanted.logprobs:
+        raise InvalidRequest("top_logprobs: needs logprobs: true", "top_logprobs")
+    return (wanted.top_logprobs or 0) if wanted.logprobs else None

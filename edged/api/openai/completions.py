@@ -1,38 +1,35 @@
 """POST /v1/completions."""
 
-from typing import Any
-
+import msgspec
 from flask import Blueprint, Response, request
 
-from edged.api.body import Fields, drop_harmless, read_fields
+from edged.api.body import read_request
+from edged.api.endpoint import Endpoint
 from edged.api.errors import Unsupported
 from edged.api.generation.course import Ordered
 from edged.api.generation.events import PlainReader
 from edged.api.generation.run import Run
-from edged.api.openai.generation import Completion, StreamOptions, Style, take_stream
-from edged.api.openai.inputs import is_token_list, token_list
-from edged.api.openai.logprobs import text_logprobs
-from edged.api.openai.response_format import take_text_format
-from edged.api.openai.sampling import take_cache_prompt, take_length, take_sampling, take_text_answers
+from edged.api.generation.sampling import sampling_of, stops_of
+from edged.api.openai.completion_answer import Completion, CompletionDialect
+from edged.api.openai.completion_request import HARMLESS, REFUSED, CompletionRequest
+from edged.api.openai.inputs import inputs_of
+from edged.api.openai.response_format import given, grammar
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.work import Api
-from edged.errors import InvalidRequest
 from edged.runner import protocol
 
-_IGNORED = frozenset({"user"})
-_NEUTRAL: dict[str, tuple[Any, ...]] = {
-    "best_of": (1,),
-    "echo": (False,),
-    "suffix": ("",),
-}
-
-_STYLE = Style(
-    id_prefix="cmpl-",
-    object="text_completion",
-    chunk_object="text_completion",
-    whole=lambda text: {"text": text},
-    piece=lambda text: {"text": text},
-    opening=None,
-    logprobs=text_logprobs,
+COMPLETIONS = Endpoint(
+    method="POST",
+    path="/v1/completions",
+    family="openai",
+    summary="Go on with a text.",
+    request=CompletionRequest,
+    harmless=HARMLESS,
+    refused=REFUSED,
+    answer=Completion,
+    stream=Completion,
+    stream_end=LAST,
+    example={"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
 )
 
 
@@ -40,49 +37,37 @@ def routes(api: Api) -> Blueprint:
     """The endpoint."""
     blueprint = Blueprint("completions", __name__)
 
-    @blueprint.post("/v1/completions")
+    @blueprint.post(COMPLETIONS.path)
     @api.working
     def completions() -> Response:
         patience = api.patience(request.environ)
-        fields = read_fields(request.environ)
-        call = api.call(fields.pop("model", None), "generate", patience, fields.pop("keep_alive", None))
-        drop_harmless(fields, _IGNORED, _NEUTRAL)
-        sampling = take_text_format(fields, take_sampling(fields))
-        n, top_logprobs = take_text_answers(fields)
-        max_tokens, stop = take_length(fields)
-        cache_prompt = take_cache_prompt(fields)
-        text, tokens = take_prompt(fields)
-        stream = take_stream(fields)
-        generate = protocol.Generate(
-            id=0,
-            text=text,
-            tokens=tokens,
-            sampling=sampling,
-            max_tokens=max_tokens,
-            stop=stop,
-            cache_prompt=cache_prompt,
-            n=n,
-            top_logprobs=top_logprobs,
+        wanted = read_request(request.environ, COMPLETIONS, CompletionRequest)
+        call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
+        ordered = Ordered(generate_of(wanted), lambda _: PlainReader())
+        dialect = CompletionDialect(
+            call.model,
+            logprobs=wanted.logprobs is not None,
+            include_usage=wants_usage(wanted.stream_options),
         )
-        options = stream.stream_options or StreamOptions()
-        dialect = Completion(_STYLE, call.model, generate, include_usage=bool(options.include_usage))
-        ordered = Ordered(generate, lambda _: PlainReader())
-        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(stream.stream))
+        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(wanted.stream))
 
     return blueprint
 
 
-def take_prompt(fields: Fields) -> tuple[str | None, tuple[int, ...] | None]:
-    """The prompt, removed from `fields`: a text or tokens, also in a list of one. Raises InvalidRequest."""
-    if "prompt" not in fields:
-        raise InvalidRequest("prompt: is missing", "prompt")
-    prompt = fields.pop("prompt")
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
-        prompt = prompt[0]
-    elif isinstance(prompt, list) and prompt and isinstance(prompt[0], str | list):
-        raise Unsupported("prompt: one prompt per request is supported", "prompt")
-    if isinstance(prompt, str) and prompt:
-        return prompt, None
-    if is_token_list(prompt):
-        return None, token_list(prompt, "prompt", "prompt")
-    raise InvalidRequest("prompt: is neither a text of at least one character nor a list of tokens", "prompt")
+def generate_of(wanted: CompletionRequest) -> protocol.Generate:
+    """What a runner is to do. Raises InvalidRequest."""
+    texts, token_lists = inputs_of(wanted.prompt, "prompt")
+    if len(texts) + len(token_lists) > 1:
+        raise Unsupported("prompt: one prompt per request is supported; send several requests", "prompt")
+    shape = grammar(wanted.grammar, given(wanted.json_schema))
+    return protocol.Generate(
+        id=0,
+        text=next(iter(texts), None),
+        tokens=next(iter(token_lists), None),
+        sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
+        max_tokens=wanted.max_tokens,
+        stop=stops_of(wanted.stop),
+        cache_prompt=wanted.cache_prompt is not False,
+        n=wanted.n or 1,
+        top_logprobs=wanted.logprobs,
+    )

@@ -2,73 +2,113 @@
 
 import base64
 import struct
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta, Struct
 
-from edged.api.body import Fields, convert, drop_harmless, read_fields
-from edged.api.openai.inputs import parse_input
+from edged.api import fields
+from edged.api.body import read_request
+from edged.api.endpoint import Endpoint
+from edged.api.openai.inputs import Input, inputs_of
 from edged.api.ready import Asking
+from edged.api.vectors import check_dimensions, rows_of, vectors_of
 from edged.api.work import Api
-from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
 from edged.service.liveness import Environ
 
-PATH = "/v1/embeddings"
-_IGNORED = frozenset({"user"})
+
+class EmbeddingsRequest(Struct, kw_only=True, forbid_unknown_fields=True):
+    """Texts to embed."""
+
+    model: fields.Model | None = None
+    input: Annotated[
+        Input, Meta(description="A text, a list of texts, a list of tokens or a list of such lists.")
+    ]
+    encoding_format: Annotated[
+        Literal["float", "base64"] | None, Meta(description="base64 is of little-endian float32.")
+    ] = None
+    dimensions: Annotated[
+        Annotated[int, Meta(ge=1)] | None,
+        Meta(
+            description="Length of the vectors; less than the model's only where `matryoshka` is set for it."
+        ),
+    ] = None
+    truncate: Annotated[
+        bool | None, Meta(description="Cut inputs that are too long instead of refusing them.")
+    ] = None
+    keep_alive: fields.KeepAlive | None = None
 
 
-class EmbeddingFields(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The request, without `model`. `truncate` is edged's own: cut what is too long instead of refusing."""
+class Embedding(Struct, frozen=True, kw_only=True):
+    """A vector of length 1."""
 
-    input: Any
-    encoding_format: Literal["float", "base64"] | None = None
-    dimensions: Annotated[int, msgspec.Meta(ge=1)] | None = None
-    truncate: bool | None = None
+    object: Literal["embedding"] = "embedding"
+    index: int
+    embedding: tuple[float, ...] | str
+
+
+class EmbeddingsUsage(Struct, frozen=True, kw_only=True):
+    """Tokens of all inputs."""
+
+    prompt_tokens: int
+    total_tokens: int
+
+
+class EmbeddingsAnswer(Struct, frozen=True, kw_only=True):
+    """The vectors, in the order of the inputs."""
+
+    object: Literal["list"] = "list"
+    data: tuple[Embedding, ...]
+    model: str
+    usage: EmbeddingsUsage
+
+
+EMBEDDINGS = Endpoint(
+    method="POST",
+    path="/v1/embeddings",
+    family="openai",
+    summary="Make vectors of texts.",
+    request=EmbeddingsRequest,
+    harmless={"user": "Nobody is watched here."},
+    answer=EmbeddingsAnswer,
+    example={"model": "minilm", "input": ["A man is eating food.", "A man is eating a piece of bread."]},
+)
 
 
 def answer(api: Api, environ: Environ) -> bytes:
     """The answer's JSON. Raises what `edged.api.errors` has a row for."""
     patience = api.patience(environ)
-    fields = read_fields(environ)
-    call = api.call(fields.pop("model", None), "embed", patience, fields.pop("keep_alive", None))
-    drop_harmless(fields, _IGNORED, {})
-    wanted = convert(fields, EmbeddingFields)
-    texts, token_lists = parse_input(wanted.input)
+    wanted = read_request(environ, EMBEDDINGS, EmbeddingsRequest)
+    call = api.call(wanted.model, "embed", patience, wanted.keep_alive)
+    texts, token_lists = inputs_of(wanted.input, "input")
     embed = protocol.Embed(id=0, texts=texts, token_lists=token_lists, truncate=bool(wanted.truncate))
 
     def submit(handle: RunnerHandle) -> protocol.Embeddings:
-        if wanted.dimensions is not None:
-            check_dimensions(wanted.dimensions, handle.status().n_embd)
+        check_dimensions(api, handle, wanted.dimensions)
         return handle.embed(embed, patience.deadline, patience.check)
 
     frame = Asking(api, call, submit).wait()
     api.metrics.tokens(call.model, prompt=sum(frame.n_tokens))
-    return msgspec.json.encode(render(call.model, frame, as_base64=wanted.encoding_format == "base64"))
-
-
-def render(model: str, frame: protocol.Embeddings, *, as_base64: bool) -> Fields:
-    """A runner's vectors in OpenAI's shape. Base64 is of the very bytes that the runner sent."""
-    row_bytes = frame.n_embd * 4
-    rows = [frame.vectors[at : at + row_bytes] for at in range(0, len(frame.vectors), row_bytes)]
-    floats = struct.Struct(f"<{frame.n_embd}f")
-    vectors = [base64.b64encode(row).decode() if as_base64 else floats.unpack(row) for row in rows]
     n_tokens = sum(frame.n_tokens)
-    return {
-        "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": vector}
-            for index, vector in enumerate(vectors)
-        ],
-        "model": model,
-        "usage": {"prompt_tokens": n_tokens, "total_tokens": n_tokens},
-    }
-
-
-def check_dimensions(wanted: int, n_embd: int | None) -> None:
-    """Raises InvalidRequest for vectors of another length than the model's."""
-    if n_embd is not None and wanted != n_embd:
-        raise InvalidRequest(
-            f"dimensions: this model's vectors have {n_embd}, not {wanted}; leave it out", "dimensions"
+    vectors = _vectors(frame, wanted.dimensions, as_base64=wanted.encoding_format == "base64")
+    return msgspec.json.encode(
+        EmbeddingsAnswer(
+            data=tuple(Embedding(index=index, embedding=vector) for index, vector in enumerate(vectors)),
+            model=call.model,
+            usage=EmbeddingsUsage(prompt_tokens=n_tokens, total_tokens=n_tokens),
         )
+    )
+
+
+def _vectors(
+    frame: protocol.Embeddings, dimensions: int | None, *, as_base64: bool
+) -> Sequence[tuple[float, ...] | str]:
+    if not as_base64:
+        return vectors_of(frame, dimensions)
+    if dimensions in (None, frame.n_embd):  # the very bytes that the runner sent
+        return [base64.b64encode(row).decode() for row in rows_of(frame)]
+    floats = struct.Struct(f"<{dimensions}f")
+    return [base64.b64encode(floats.pack(*vector)).decode() for vector in vectors_of(frame, dimensions)]

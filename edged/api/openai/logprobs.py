@@ -2,39 +2,76 @@
 
 import codecs
 from collections.abc import Sequence
-from typing import Any
+
+from msgspec import Struct
 
 from edged.runner.protocol import TokenLogprob
 
 Entries = Sequence[TokenLogprob]
 
 
-def chat_logprobs(entries: Entries, _offset: int) -> dict[str, Any]:
+class Likely(Struct, frozen=True, kw_only=True):
+    """A token that was likely."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+
+
+class Chosen(Struct, frozen=True, kw_only=True):
+    """A token of the answer, and the likeliest in its place."""
+
+    token: str
+    logprob: float
+    bytes: tuple[int, ...]
+    top_logprobs: tuple[Likely, ...]
+
+
+class ChatLogprobs(Struct, frozen=True, kw_only=True):
     """Of a chat completion."""
-    content = [
-        _shown(entry.piece, entry.logprob) | {"top_logprobs": [_shown(*each) for each in entry.top]}
+
+    content: tuple[Chosen, ...]
+    refusal: None = None
+
+
+class TextLogprobs(Struct, frozen=True, kw_only=True):
+    """Of a text completion: lists with an entry for each token."""
+
+    tokens: tuple[str, ...]
+    token_logprobs: tuple[float, ...]
+    top_logprobs: tuple[dict[str, float], ...]
+    text_offset: tuple[int, ...]
+
+
+def chosen(entries: Entries) -> tuple[Chosen, ...]:
+    """The tokens of an answer."""
+    return tuple(
+        Chosen(
+            token=_text(entry.piece),
+            logprob=entry.logprob,
+            bytes=tuple(entry.piece),
+            top_logprobs=tuple(
+                Likely(token=_text(piece), logprob=logprob, bytes=tuple(piece))
+                for piece, logprob in entry.top
+            ),
+        )
         for entry in entries
-    ]
-    return {"content": content, "refusal": None}
+    )
 
 
-def text_logprobs(entries: Entries, offset: int) -> dict[str, Any]:
-    """Of a text completion; `offset` characters came before."""
+def text_logprobs(entries: Entries, offset: int) -> TextLogprobs:
+    """Of tokens before which `offset` characters came."""
     decode = codecs.getincrementaldecoder("utf-8")("replace").decode
     offsets = []
     for entry in entries:
         offsets.append(offset)
         offset += len(decode(entry.piece))
-    return {
-        "tokens": [_text(entry.piece) for entry in entries],
-        "token_logprobs": [entry.logprob for entry in entries],
-        "top_logprobs": [{_text(piece): logprob for piece, logprob in entry.top} for entry in entries],
-        "text_offset": offsets,
-    }
-
-
-def _shown(piece: bytes, logprob: float) -> dict[str, Any]:
-    return {"token": _text(piece), "logprob": logprob, "bytes": list(piece)}
+    return TextLogprobs(
+        tokens=tuple(_text(entry.piece) for entry in entries),
+        token_logprobs=tuple(entry.logprob for entry in entries),
+        top_logprobs=tuple({_text(piece): logprob for piece, logprob in entry.top} for entry in entries),
+        text_offset=tuple(offsets),
+    )
 
 
 def _text(piece: bytes) -> str:

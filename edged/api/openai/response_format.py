@@ -1,23 +1,23 @@
-"""`response_format`, and llama.cpp's `json_schema`: both become a grammar."""
+"""What an answer must look like, as OpenAI's clients say it."""
 
 from typing import Annotated, Any, Literal
 
-import msgspec
 from msgspec import Meta, Struct
 
-from edged.api.body import Fields, convert, take
+from edged.api.generation.order import Schema
 from edged.api.json_schema import grammar_of
 from edged.errors import InvalidRequest
-from edged.runner import protocol
 
-_Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_\-]{1,64}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_\-]{1,64}$")]
+
+ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
 
 class JsonSchemaFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     """OpenAI's `json_schema`. It is always held to, `strict` or not; name and description change nothing."""
 
     schema: Any
-    name: _Name | None = None
+    name: Name | None = None
     description: str | None = None
     strict: bool | None = None
 
@@ -30,35 +30,8 @@ class ResponseFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     schema: dict[str, Any] | None = None
 
 
-class ChatFormatFields(Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the answer must look like."""
-
-    response_format: ResponseFormat | None = None
-    json_schema: Any = None
-
-
-class TextFormatFields(Struct, kw_only=True, forbid_unknown_fields=True):
-    """The same for text completions, where OpenAI has no such field."""
-
-    json_schema: Any = None
-
-
-def take_chat_format(fields: Fields, sampling: protocol.Sampling) -> protocol.Sampling:
-    """`sampling` with the grammar that the format asks for, its fields removed. Raises InvalidRequest."""
-    wanted = convert(take(fields, ChatFormatFields.__struct_fields__), ChatFormatFields)
-    asked = [_of_format(wanted.response_format), _given(wanted.json_schema, "json_schema")]
-    return _held(sampling, [each for each in asked if each is not None])
-
-
-def take_text_format(fields: Fields, sampling: protocol.Sampling) -> protocol.Sampling:
-    """The same for a text completion. Raises InvalidRequest."""
-    wanted = convert(take(fields, TextFormatFields.__struct_fields__), TextFormatFields)
-    asked = _given(wanted.json_schema, "json_schema")
-    return _held(sampling, [] if asked is None else [asked])
-
-
-def _of_format(wanted: ResponseFormat | None) -> tuple[Any, str] | None:
-    """The schema of a format, and its path."""
+def schema_of(wanted: ResponseFormat | None) -> Schema | None:
+    """The schema that a format asks for. Raises InvalidRequest."""
     path = "response_format"
     if wanted is None:
         return None
@@ -69,23 +42,29 @@ def _of_format(wanted: ResponseFormat | None) -> tuple[Any, str] | None:
     if wanted.type == "text":
         return None
     if wanted.type == "json_object":
-        return ({"type": "object"}, path) if wanted.schema is None else (wanted.schema, f"{path}.schema")
+        return (ANY_OBJECT, path) if wanted.schema is None else (wanted.schema, f"{path}.schema")
     if wanted.json_schema is None:
         raise InvalidRequest(f"{path}.json_schema: is missing", f"{path}.json_schema")
     return wanted.json_schema.schema, f"{path}.json_schema.schema"
 
 
-def _given(schema: Any, path: str) -> tuple[Any, str] | None:
-    return None if schema is None else (schema, path)
+def given(schema: Any) -> Schema | None:
+    """The field `json_schema`, which llama.cpp has beside OpenAI's."""
+    return None if schema is None else (schema, "json_schema")
 
 
-def _held(sampling: protocol.Sampling, asked: list[tuple[Any, str]]) -> protocol.Sampling:
-    if not asked:
-        return sampling
-    if len(asked) > 1 or sampling.grammar is not None:
+def only(written: str | None, *wanted: Schema | None) -> Schema | None:
+    """The one schema that is asked for, if no grammar is written out. Raises InvalidRequest."""
+    asked = [each for each in wanted if each is not None]
+    if len(asked) > 1 or (asked and written is not None):
         raise InvalidRequest(
             "response_format: only one of response_format, json_schema and grammar can shape an answer",
             asked[0][1].split(".")[0],
         )
-    [(schema, path)] = asked
-    return msgspec.structs.replace(sampling, grammar=grammar_of(schema, path))
+    return asked[0] if asked else None
+
+
+def grammar(written: str | None, wanted: Schema | None) -> str | None:
+    """The one grammar that is asked for: written out, or by a schema. Raises InvalidRequest."""
+    schema = only(written, wanted)
+    return written if schema is None else grammar_of(*schema)

@@ -1,9 +1,10 @@
-"""Embeddings: inputs of all waiting requests in micro-batches, cut by tokens."""
+"""Embeddings and scores: inputs of all waiting requests in micro-batches, cut by tokens."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from edged.errors import ComputeFailed
 from edged.runner.engine.batch_size import BatchSize
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
-from edged.runner.protocol import Embeddings, Gauges, Limit, Rejected
+from edged.runner.protocol import Embeddings, FromRunner, Gauges, Limit, Rejected, Scores
 
 
 class Encoder(Protocol):
@@ -24,7 +25,7 @@ class Encoder(Protocol):
         """Run (sequence, first position, tokens, number of outputs) rows; False when interrupted."""
 
     def embedding(self, sequence: int) -> Any:
-        """The pooled vector of one sequence."""
+        """The pooled vector of one sequence, or its scores."""
 
     def clear(self) -> None:
         """Forget every sequence."""
@@ -48,17 +49,58 @@ class EmbedJob:
         self.vectors.append(vector)
 
 
+class Outcome(NamedTuple):
+    """What is made of the pooled rows of a batch, and the frame that says what a job has come to."""
+
+    of: Callable[[Any], Any]  # raises ComputeFailed for what are no numbers
+    frame: Callable[[EmbedJob, Any], FromRunner]
+
+
+def _units(raw: Any) -> Any:
+    norms = np.linalg.norm(raw, axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and norms.all()):
+        raise ComputeFailed(DAMAGED)
+    return raw / norms
+
+
+def _numbers(raw: Any) -> Any:
+    if not np.isfinite(raw).all():
+        raise ComputeFailed(DAMAGED)
+    return raw
+
+
+def _embeddings(job: EmbedJob, rows: Any) -> FromRunner:
+    n_tokens = tuple(map(len, job.inputs))
+    return Embeddings(id=job.id, n_embd=rows.shape[1], n_tokens=n_tokens, vectors=rows.tobytes())
+
+
+def _scores(job: EmbedJob, rows: Any) -> FromRunner:
+    """The first label's: a classifier with more has "yes" or the like there."""
+    return Scores(id=job.id, scores=tuple(rows[:, 0].tolist()), n_tokens=sum(map(len, job.inputs)))
+
+
+VECTORS = Outcome(_units, _embeddings)
+SCORES = Outcome(_numbers, _scores)
+
+
 class EmbedWorker:
     """Schedule, compute, pool; on the engine thread."""
 
     def __init__(
-        self, encoder: Encoder, lease: Lease, send: Send, max_requests: int, max_tokens: int
+        self,
+        encoder: Encoder,
+        lease: Lease,
+        send: Send,
+        max_requests: int,
+        max_tokens: int,
+        outcome: Outcome = VECTORS,
     ) -> None:
         self._encoder = encoder
         self._lease = lease
         self._send = send
         self._max_requests = max_requests
         self._max_tokens = max_tokens
+        self._outcome = outcome
         self._jobs: list[EmbedJob] = []  # in order of arrival
         self._oldest_first = True
         self._size = BatchSize(encoder.n_batch)
@@ -155,23 +197,12 @@ class EmbedWorker:
         return batch
 
     def _pooled(self, n_sequences: int) -> Any:
-        """Unit vectors of the sequences just computed, shape (n_sequences, n_embd)."""
+        """A row for each of the sequences just computed."""
         raw = np.stack([self._encoder.embedding(sequence) for sequence in range(n_sequences)])
-        norms = np.linalg.norm(raw, axis=1, keepdims=True)
-        if not (np.isfinite(norms).all() and norms.all()):
-            raise ComputeFailed(DAMAGED)
-        return raw / norms
+        return self._outcome.of(raw)
 
     def _finish(self, job: EmbedJob) -> None:
-        vectors = np.stack(job.vectors).astype("<f4", copy=False)
-        self._send(
-            Embeddings(
-                id=job.id,
-                n_embd=vectors.shape[1],
-                n_tokens=tuple(map(len, job.inputs)),
-                vectors=vectors.tobytes(),
-            )
-        )
+        self._send(self._outcome.frame(job, np.stack(job.vectors).astype("<f4", copy=False)))
 
     def _fail(self, requests: set[int], message: str) -> None:
         for request in requests:

@@ -38,8 +38,8 @@ class Decoder(KvMemory, Protocol):
 class Tokens(Protocol):
     """A vocabulary, as far as generation needs it."""
 
-    def piece(self, token: int) -> bytes:
-        """The bytes of one token."""
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        """The bytes of one token; control tokens give none unless those of `control` tokens are wanted."""
 
     def ends_generation(self, token: int) -> bool:
         """Whether the model has finished."""
@@ -108,7 +108,11 @@ class GenerateWorker:
 
     def _tell_admitted(self, sequence: Sequence) -> None:
         if not sequence.index:
-            self._send(Admitted(sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens))
+            self._send(
+                Admitted(
+                    sequence.id, sequence.n_prompt_tokens, sequence.n_cached_tokens, sequence.opens_reasoning
+                )
+            )
 
     def warm(self) -> None:
         """Compute a few tokens in a free slot. Raises ComputeFailed when they give no numbers."""
@@ -202,7 +206,7 @@ class GenerateWorker:
     def _advance(self, sequence: Sequence, token: int | None, index: int) -> TokenEvent:
         if token is None or self._tokens.ends_generation(token):
             return _event(sequence, sequence.text.finish(), "stop")
-        piece = self._tokens.piece(token)
+        piece = self._tokens.piece(token, control=sequence.control_pieces)
         sequence.tokens.append(token)
         if sequence.top_logprobs is not None:
             entry = self._logprob(index, token, sequence.top_logprobs)
@@ -219,7 +223,8 @@ class GenerateWorker:
     def _logprob(self, index: int, token: int, n_top: int) -> TokenLogprob:
         logprob, top = log_probabilities(self._decoder.logits(index), token, n_top)
         likeliest = tuple((self._tokens.piece(each), value) for each, value in top)
-        return TokenLogprob(self._tokens.piece(token), logprob, likeliest)
+        ids = (token, *(each for each, _ in top))
+        return TokenLogprob(self._tokens.piece(token), logprob, likeliest, ids)
 
     def _fail(self, row: Row, message: str) -> None:
         failed = row.slot.sequence
@@ -232,4 +237,12 @@ class GenerateWorker:
 def _event(sequence: Sequence, text: str, reason: Literal["stop", "length"] | None) -> TokenEvent:
     """What may be sent of a sequence now."""
     entries = sequence.logprobs.release(sequence.text, ended=reason is not None)
-    return TokenEvent(sequence.id, text, sequence.n_generated, reason, sequence.index, entries)
+    return TokenEvent(
+        sequence.id,
+        text,
+        sequence.n_generated,
+        reason,
+        sequence.index,
+        entries,
+        sequence.text.stopped_by if reason else "",
+    )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from edged.errors import InvalidRequest, ModelFileError
-from edged.runner.protocol import Message
+from edged.runner.protocol import Message, Render
 
 
 class VocabularyLike(Protocol):
@@ -49,21 +49,26 @@ class ChatTemplate:
 
     def tokens(self, messages: Sequence[Message]) -> list[int]:
         """The conversation as tokens, ready for the assistant's answer. Raises InvalidRequest."""
-        marker = _Marker(self._vocabulary)
+        marker = Marker(self._vocabulary)
         contents = [
             {"role": message.role, "content": marker.hide_control_texts(message.content)}
             for message in messages
         ]
-        rendered = self._render(contents)
+        rendered = self._render(contents, add_generation_prompt=True)
         if self._vocabulary.adds_bos and self._vocabulary.bos_text:
             rendered = rendered.removeprefix(self._vocabulary.bos_text)  # tokenising adds it
         return marker.tokenize(rendered)
 
-    def _render(self, messages: list[dict[str, str]]) -> str:
+    def text(self, request: Render) -> str:
+        """The conversation as the template writes it. Raises InvalidRequest."""
+        contents = [{"role": message.role, "content": message.content} for message in request.messages]
+        return self._render(contents, add_generation_prompt=request.add_generation_prompt)
+
+    def _render(self, messages: list[dict[str, str]], *, add_generation_prompt: bool) -> str:
         try:
             return self._template.render(
                 messages=messages,
-                add_generation_prompt=True,
+                add_generation_prompt=add_generation_prompt,
                 bos_token=self._vocabulary.bos_text,
                 eos_token=self._vocabulary.eos_text,
             )
@@ -78,7 +83,7 @@ def plain_tokens(vocabulary: VocabularyLike, text: str) -> list[int]:
     return vocabulary.tokenize(text, add_special=True, parse_special=False)
 
 
-class _Marker:
+class Marker:
     """Puts marks where a user's text spells control tokens, and tokenises around them.
 
     Without such text (nearly always) a conversation is tokenised in one piece, as every other server does.
@@ -101,13 +106,14 @@ class _Marker:
         self.hidden.append(found.group())
         return f"\ue000{self._nonce}:{len(self.hidden) - 1}\ue001"
 
-    def tokenize(self, rendered: str) -> list[int]:
+    def tokenize(self, rendered: str, *, add_special: bool = True) -> list[int]:
         tokens: list[int] = []
         pieces = re.split(f"\ue000{self._nonce}:(\\d+)\ue001", rendered)
         for index, piece in enumerate(pieces):
             hidden = index % 2 == 1
             text = self.hidden[int(piece)] if hidden else piece
-            tokens += self._vocabulary.tokenize(text, add_special=index == 0, parse_special=not hidden)
+            begins = add_special and index == 0
+            tokens += self._vocabulary.tokenize(text, add_special=begins, parse_special=not hidden)
         return tokens
 
 

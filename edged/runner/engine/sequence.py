@@ -43,6 +43,8 @@ class Sequence:
     n_cached_tokens: int = 0
     deadline_s: float = math.inf  # monotonic; after it nobody waits for the answer
     may_draft: bool = True  # False: the same tokens every time, to the last rounding
+    control_pieces: bool = False  # control tokens give their text
+    opens_reasoning: bool = False  # its prompt ends where the model is to think
     whole: bool = False  # its client takes all at once
     _held: list[TokenEvent] | None = None  # what was not sent, after the first event
     _lookup: Lookup | None = None
@@ -80,6 +82,7 @@ class Sequence:
             event.finish_reason,
             event.index,
             tuple(entry for each in self._held for entry in each.logprobs),
+            event.stopped_by,
         )
 
     def lookup(self) -> Lookup | None:

@@ -1,8 +1,8 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from edged.config import load as load_module
 from edged.config.load import load
 from edged.errors import ConfigError
 
@@ -64,13 +64,43 @@ def test_a_file_that_is_no_text_is_an_error(tmp_path: Path, credentials: Path) -
         load(_written(tmp_path, ""))
 
 
-def test_outside_the_service_they_stand_beside_the_system_s_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def no_service(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
-    system = _written(tmp_path, "access: {mode: any}")
+
+
+@pytest.mark.usefixtures("no_service")
+def test_outside_the_service_they_stand_beside_the_configuration(tmp_path: Path) -> None:
+    config = _written(tmp_path, "access: {mode: any}")
+    with pytest.raises(ConfigError, match="edged key add"):
+        load(config)
     (tmp_path / "api_keys").write_text(_KEY)
-    with pytest.raises(ConfigError):
-        load(system)  # any other file's folder is not looked into
-    monkeypatch.setattr(load_module, "SYSTEM_FILE", system)
-    assert load(system).access.api_keys == (_KEY,)
+    assert load(config).access.api_keys == (_KEY,)
+    assert load(config, keys=_OTHER).access.api_keys == (_KEY,)  # only the service is handed any
+
+
+@pytest.mark.usefixtures("no_service")
+def test_nobody_elses_file_lets_him_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config, keys = _written(tmp_path, ""), tmp_path / "api_keys"
+    keys.write_text(_KEY)
+    os.chown(keys, 12345, 12345)
+    with pytest.raises(ConfigError, match="belongs to somebody else"):
+        load(config)
+    os.chown(config, 12345, 12345)
+    assert load(config).access.api_keys == (_KEY,)
+
+
+def test_what_is_handed_over_takes_the_place_of_what_systemd_copied(
+    tmp_path: Path, credentials: Path
+) -> None:
+    credentials.write_text(_KEY)
+    config = _written(tmp_path, "")
+    assert load(config, keys=f"# new\n{_OTHER}\n").access.api_keys == (_OTHER,)
+    assert load(config, keys="").access.api_keys == ()
+    assert load(config).access.api_keys == (_KEY,)
+
+
+def test_a_huge_file_is_not_read(tmp_path: Path, credentials: Path) -> None:
+    credentials.write_bytes(b"#" * (2 << 20))
+    with pytest.raises(ConfigError, match="larger than 1 MiB"):
+        load(_written(tmp_path, ""))

@@ -34,6 +34,7 @@ LIMITS = {
     "step_time": Seconds(1),
     "pinned": True,
     "keep_alive": Seconds(1),
+    "matryoshka": True,
 }
 
 

@@ -101,7 +101,7 @@ def test_a_model_is_added_by_its_file_or_as_a_whole() -> None:
         ("server.port", "70000", "expected an integer from 0 to 65535"),
         ("server", "5", "expected a mapping"),
         ("server.port.number", "5", "expected an integer"),
-        ("access.mode", "any", "needs at least one key"),
+        ("access.mode", "any", "needs a key"),
         ("server.port", "[", "the value is no YAML"),
         ("server.port", "a: b: c", "the value is no YAML"),
         ("models.minilm.file", "", "expected text, got nothing"),

@@ -81,7 +81,7 @@ def test_all_problems_are_reported_at_once(write: Write) -> None:
         "edged.yaml: models.smollm2.stratgy: unknown key (did you mean strategy?); known: file, kind, "
         "strategy, preload, pinned, keep_alive, repack, n_ctx, n_ctx_min, n_seq_max, n_batch, n_ubatch, "
         "n_threads, type_k, type_v, max_queue_requests, max_queue_tokens, step_time, speculation, "
-        "prefix_cache",
+        "prefix_cache, matryoshka",
         '--set loading.prefetch: expected true or false, got "maybe"',
     )
 
@@ -237,6 +237,12 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("server: {host: edge.local}", 'server.host: "edge.local" listens to other machines'),
         ("server: {max_requests: 20, max_connections: 10}", "server.max_connections: 10 connections cannot"),
+        ("server: {tls_certificate: /c.pem}", "server.tls_key: none, but tls_certificate is set"),
+        ("server: {tls_key: /k.pem}", "server.tls_certificate: none, but tls_key is set"),
+        (
+            "server: {tls_certificate: c.pem, tls_key: /k.pem}",
+            'server.tls_certificate: expected the whole path of a PEM file, from / on, got "c.pem"',
+        ),
         (
             "loading: {restart_backoff: 2m}",
             "loading.restart_backoff: 120s is longer than restart_backoff_max (60s)",
@@ -253,7 +259,7 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         (
             "models: {a: {file: x, kind: embed, n_ctx: 512, n_ubatch: 256}}",
-            "models.a.n_ubatch: 256 is below n_ctx (512), but an embedding model",
+            "models.a.n_ubatch: 256 is below n_ctx (512), but a model of kind embed",
         ),
         (
             "models: {a: {file: x, strategy: on_demand, preload: true}}",

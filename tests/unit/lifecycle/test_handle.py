@@ -11,6 +11,7 @@ import pytest
 from edged.errors import Replaced, RunnerFailed, Unavailable
 from edged.lifecycle import events
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.requests import Pending
 from edged.lifecycle.runs import Means
 from edged.lifecycle.supervision import Supervision
 from edged.policy.types import LoadPlan
@@ -189,7 +190,7 @@ def test_a_runner_that_breaks_the_order_of_frames_is_killed(
     [
         (
             protocol.Embeddings(id=1, n_embd=1, n_tokens=(1, 1), vectors=bytes(8)),
-            "answered 1 inputs with 2 vectors",
+            "answered 1 inputs with 2 results",
         ),
         (protocol.Warmed(1, 0.1), "answered a request with something else"),
         (protocol.Admitted(1, 3, 0), "answered a request with something else"),
@@ -216,6 +217,50 @@ def test_a_runner_that_answers_what_was_not_asked_is_replaced(
     assert errors == [f"m: the runner {why}; the model is being restarted"]
     assert process.kills == 1
     model.handle.unload()
+
+
+def test_what_needs_no_slot_is_asked_and_answered(model: Model) -> None:
+    process = model.loaded()
+    assert model.handle.chat == READY.chat
+    answers: list[object] = []
+    deadline = time.monotonic() + PATIENCE_S
+
+    def ask() -> None:
+        answers.append(model.handle.tokenize(protocol.Tokenize(id=0, text="ab"), deadline))
+        answers.append(model.handle.text(protocol.Detokenize(id=0, tokens=(7,)), deadline))
+        answers.append(model.handle.rank(protocol.Rank(id=0, query="a", documents=("b",)), deadline))
+
+    asking = in_background(ask)
+    process.next_sent(protocol.Tokenize)
+    process.say(protocol.Tokens(id=1, tokens=(5, 6)))
+    process.next_sent(protocol.Detokenize)
+    process.say(protocol.Text(2, "c"))
+    process.next_sent(protocol.Rank)
+    process.say(protocol.Scores(id=3, scores=(0.5,), n_tokens=4))
+    asking.join(PATIENCE_S)
+    assert answers == [
+        protocol.Tokens(id=1, tokens=(5, 6)),
+        "c",
+        protocol.Scores(id=3, scores=(0.5,), n_tokens=4),
+    ]
+    model.unload(process)
+
+
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (
+            protocol.Rank(id=0, query="a", documents=("b", "c")),
+            protocol.Scores(id=1, scores=(1.0,), n_tokens=1),
+        ),
+        (protocol.Tokenize(id=0, text="a", pieces=True), protocol.Tokens(id=1, tokens=(1,))),
+    ],
+)
+def test_answers_to_other_numbers_than_were_asked_end_their_runner(
+    asked: protocol.Asked, answer: protocol.Scores | protocol.Tokens
+) -> None:
+    with pytest.raises(protocol.ProtocolError, match="results"):
+        Pending(1, asked).check(answer)
 
 
 def test_an_answer_that_goes_on_after_its_end_is_the_end_of_its_runner(model: Model) -> None:

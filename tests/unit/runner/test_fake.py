@@ -14,6 +14,7 @@ import pytest
 from edged.runner import protocol, pulse
 from edged.runner.fake import knobs_of
 from edged.runner.fake_answers import unit_vector
+from tests.plans import kind_of
 
 Frame = TypeVar("Frame")
 
@@ -72,7 +73,7 @@ class Daemon:
 def _start(path: str) -> protocol.Start:
     return protocol.Start(
         path=path,
-        kind="embed" if path.startswith("fake:embed") else "generate",
+        kind=kind_of(path),
         wait_for_prefetch=False,
         warmup=False,
         repack=False,
@@ -209,6 +210,34 @@ def test_it_rejects(spawn: Spawn, knob: str, kind: str) -> None:
     daemon.send(protocol.Embed(id=3, texts=("a",)))
     rejected = daemon.next(protocol.Rejected)
     assert (rejected.id, rejected.kind) == (3, kind)
+
+
+def test_tokens_are_bytes_there_and_back(spawn: Spawn) -> None:
+    daemon = spawn("fake:generate")
+    daemon.send(protocol.Tokenize(id=1, text="aé", pieces=True))
+    told = daemon.next(protocol.Tokens)
+    assert (told.tokens, told.pieces) == ((97, 0xC3, 0xA9), (b"a", b"\xc3", b"\xa9"))
+    daemon.send(protocol.Detokenize(id=2, tokens=told.tokens))
+    assert daemon.next(protocol.Text) == protocol.Text(2, "aé")
+    daemon.send(protocol.Detokenize(id=3, tokens=(256,)))
+    assert daemon.next(protocol.Rejected).param == "tokens"
+
+
+def test_it_renders_and_ranks_by_words(spawn: Spawn) -> None:
+    daemon = spawn("fake:rank")
+    tools = (protocol.Tool("add"),)
+    daemon.send(protocol.Render(id=1, messages=(protocol.Message("user", "hi"),), tools=tools))
+    assert daemon.next(protocol.Text).text == "tool: add\nuser: hi\nassistant:"
+    daemon.send(protocol.Rank(id=2, query="red fox", documents=("a red fox", "a fox", "")))
+    assert daemon.next(protocol.Scores).scores == (2.0, 1.0, 0.0)
+
+
+def test_it_says_how_it_writes(spawn: Spawn) -> None:
+    daemon = spawn("fake:generate?tools=mistral&reasons=1&opens_reasoning=1")
+    assert daemon.next(protocol.Ready).chat == protocol.ChatFormat("mistral", ("<think>", "</think>"))
+    daemon.send(_chat(1, "a"))
+    assert daemon.next(protocol.Admitted).opens_reasoning
+    assert spawn("fake:generate?chat=0").next(protocol.Ready).chat is None
 
 
 def test_it_warms_up(spawn: Spawn) -> None:

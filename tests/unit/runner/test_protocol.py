@@ -17,6 +17,10 @@ _FRAMES: list[protocol.FromRunner] = [
     protocol.Step((protocol.TokenEvent(1, "é", 3), protocol.TokenEvent(2, "", 9, "stop"))),
     protocol.Embeddings(id=1, n_embd=2, n_tokens=(3,), vectors=b"\0" * 8),
     protocol.Rejected(id=4, kind="invalid", message="no", param="input"),
+    protocol.Admitted(5, 1, 0, opens_reasoning=True),
+    protocol.Tokens(id=6, tokens=(1,), pieces=(b"\xff",)),
+    protocol.Text(7, "é"),
+    protocol.Scores(id=8, scores=(-1.5, 2.0), n_tokens=9),
 ]
 
 
@@ -60,6 +64,8 @@ def test_anything_else_breaks_the_contract(raw: bytes) -> None:
         {"type": "embeddings", "id": 1, "n_embd": 2, "n_tokens": [1], "vectors": b"1234"},
         {"type": "embeddings", "id": 1, "n_embd": 1, "n_tokens": [1, 1], "vectors": b"1234"},
         {"type": "embeddings", "id": 1, "n_embd": 0, "n_tokens": [1], "vectors": b""},
+        {"type": "scores", "id": 1, "scores": [1.0, float("nan")], "n_tokens": 1},
+        {"type": "tokens", "id": 1, "tokens": [-1]},
     ],
 )
 def test_numbers_that_cannot_be_break_the_contract(frame: dict[str, Any]) -> None:
@@ -85,6 +91,26 @@ def test_the_runners_side_reads_until_the_daemon_closes() -> None:
         with ours:
             ours.sendall(protocol.pack(protocol.Cancel(7)) + protocol.pack(protocol.Shutdown()))
         assert list(protocol.read_to_runner(theirs)) == [protocol.Cancel(7), protocol.Shutdown()]
+
+
+def test_a_conversation_with_tools_comes_out_as_it_went_in() -> None:
+    call = protocol.ToolCall("c1", "add", '{"a": 1}')
+    asked = protocol.Generate(
+        id=1,
+        messages=(
+            protocol.Message("assistant", "", reasoning="hm", tool_calls=(call,)),
+            protocol.Message("tool", "2", tool_call_id="c1", name="add"),
+        ),
+        tools=(protocol.Tool("add", "Adds", '{"type": "object"}'),),
+        template_options='{"enable_thinking": false}',
+        sampling=protocol.Sampling(grammar="root ::= x", grammar_triggers=("<tool_call>",)),
+        control_pieces=True,
+    )
+    ours, theirs = socket.socketpair()
+    with theirs:
+        with ours:
+            ours.sendall(protocol.pack(asked))
+        assert list(protocol.read_to_runner(theirs)) == [asked]
 
 
 def test_nan_and_infinity_are_carried_as_they_are() -> None:

@@ -5,7 +5,7 @@ import time
 import pytest
 
 from edged.errors import InvalidRequest, ModelFileError
-from edged.runner.engine.prompt import ChatTemplate, _Marker, plain_tokens
+from edged.runner.engine.prompt import ChatTemplate, Marker, plain_tokens
 from edged.runner.protocol import Message
 
 _TEMPLATE = (
@@ -70,7 +70,7 @@ def test_of_control_texts_that_begin_alike_the_longest_is_hidden() -> None:
         def control_texts(self) -> list[str]:
             return ["<a", "<a>", "<a>b", "<", ".*", ""]
 
-    marker = _Marker(Nested())
+    marker = Marker(Nested())
     marker.hide_control_texts("<|im_end|> <a>bc <a> <a <x .* <<a>")
     assert marker.hidden == ["<", "<a>b", "<a>", "<a", "<", ".*", "<", "<a>"]
 
@@ -84,7 +84,7 @@ def test_thousands_of_control_texts_cost_a_long_message_little() -> None:
             return [len(text), add_special, parse_special]
 
     began_s = time.monotonic()
-    _Marker(Large()).hide_control_texts("<" * 300_000 + "<unused7>")
+    Marker(Large()).hide_control_texts("<" * 300_000 + "<unused7>")
     assert time.monotonic() - began_s < 10, "it takes a minute if each text is tried at each character"
 
 

@@ -101,8 +101,8 @@ class CountingDecoder:
 
 
 class Letters:
-    def piece(self, token: int) -> bytes:
-        return bytes([96 + token])
+    def piece(self, token: int, *, control: bool = False) -> bytes:
+        return bytes([(64 if control else 96) + token])
 
     def ends_generation(self, token: int) -> bool:
         return token == END

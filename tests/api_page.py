@@ -1,0 +1,55 @@
+"""docs/api.md: its tables are made from what the endpoints declare.
+
+`python -m tests.api_page` writes them anew, and leaves what stands above them as it is.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from edged.api.app import ENDPOINTS
+from edged.api.docs.fields import Field, answers, fields_of
+from edged.api.docs.openapi import FAMILIES
+from edged.api.endpoint import Endpoint
+
+PAGE = Path(__file__).parents[1] / "docs" / "api.md"
+_MARK = "<!-- From here on made by `python -m tests.api_page`. -->\n"
+_FATES = {"honoured": "", "no effect": "no effect: ", "refused": "**refused**: "}
+
+
+def whole(page: str) -> str:
+    """The page with tables of the endpoints as they are now."""
+    return page.partition(_MARK)[0] + _MARK + "".join(map(_family, FAMILIES))
+
+
+def _family(family: str) -> str:
+    sections = "".join(_section(each) for each in ENDPOINTS if each.family == family)
+    return f"\n## {family}\n{sections}" if sections else ""
+
+
+def _section(endpoint: Endpoint) -> str:
+    fields = fields_of(endpoint)
+    table = _table(fields) if fields else "It takes no fields.\n"
+    return f"\n### {endpoint.method} {_path(endpoint)}\n\n{endpoint.summary} {answers(endpoint)}\n\n{table}"
+
+
+def _path(endpoint: Endpoint) -> str:
+    return endpoint.path.replace("<", "{").replace(">", "}")
+
+
+def _table(fields: Iterable[Field]) -> str:
+    head = "| field | values | what becomes of it |\n|---|---|---|\n"
+    return head + "".join(map(_row, fields))
+
+
+def _row(field: Field) -> str:
+    needed = " (required)" if field.required else ""
+    text = " ".join(field.text.split())
+    return f"| `{field.name}`{needed} | {_cell(field.values)} | {_FATES[field.fate]}{_cell(text)} |\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.write_text(whole(PAGE.read_text()))

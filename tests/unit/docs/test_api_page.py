@@ -1,0 +1,19 @@
+"""docs/api.md says what the code does."""
+
+from edged.api.docs.openapi import ERRORS
+from tests.api_page import PAGE, whole
+
+
+def test_its_tables_are_those_of_the_endpoints() -> None:
+    text = PAGE.read_text()
+    assert text == whole(text), "write it anew: python -m tests.api_page"
+
+
+def test_it_explains_every_status() -> None:
+    explained = {
+        int(status)
+        for line in PAGE.read_text().splitlines()
+        if line[:3] in ("| 4", "| 5")
+        for status in line.split("|")[1].split(",")
+    }
+    assert ERRORS.keys() <= explained
