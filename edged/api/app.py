@@ -16,7 +16,9 @@ from edged.api.llamacpp import state as llamacpp_state
 from edged.api.llamacpp import text as llamacpp_text
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
+from edged.api.ollama import chat as ollama_chat
 from edged.api.ollama import embeddings as ollama_embeddings
+from edged.api.ollama import generate as ollama_generate
 from edged.api.ollama import models as ollama_models
 from edged.api.ollama import pull
 from edged.api.openai import chat, completions, embeddings, models, rerank
@@ -30,7 +32,7 @@ from edged.telemetry.metrics import Metrics
 
 _MODULES = (
     *(models, chat, completions, responses, rerank),
-    *(ollama_models, pull),
+    *(ollama_chat, ollama_generate, ollama_models, pull),
     *(llamacpp_completion, llamacpp_text, llamacpp_embedding, llamacpp_state),
     *(facts, events, native_models, status),
 )

@@ -56,7 +56,8 @@ def test_whatever_is_sent_the_answer_is_one_that_is_described(serve: Serve) -> N
     running = serve(FAKES, server={"max_requests": 16})
     outcome = fuzz(running.server.url, _N_EXAMPLES, seed=1)
     assert not outcome.problems, "\n\n".join(f"{what}\n{how}" for what, how in outcome.problems.items())
-    never = [
+    never = {
         operation for operation, answers in outcome.answers.items() if not {200, 202, 204} & set(answers)
-    ]
-    assert not never, "nothing that was generated got inside"
+    }
+    nothing_to_do = {"DELETE /api/delete"}  # nothing was pulled
+    assert never <= nothing_to_do, "nothing that was generated got inside"
