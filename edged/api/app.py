@@ -18,7 +18,7 @@ from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
 from edged.api.ollama import models as ollama_models
-from edged.api.openai import chat, completions, embeddings, models
+from edged.api.openai import chat, completions, embeddings, models, rerank
 from edged.api.openai.responses import routes as responses
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
@@ -27,7 +27,7 @@ from edged.service.liveness import Environ, Wsgi
 from edged.telemetry.metrics import Metrics
 
 _MODULES = (
-    *(models, chat, completions, responses),
+    *(models, chat, completions, responses, rerank),
     ollama_models,
     *(llamacpp_completion, llamacpp_text, llamacpp_embedding, llamacpp_state),
     *(facts, events, native_models, status),

@@ -9,12 +9,14 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from edged.api.body import parse_fields, request_of
+from edged.api.generation.order import order_of
 from edged.api.openai import chat, completions
 from edged.api.openai import tools as chat_tools
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
 from edged.api.openai.embeddings import EMBEDDINGS, EmbeddingsRequest
 from edged.api.openai.inputs import inputs_of
+from edged.api.openai.response_format import given as schema_given
 from edged.api.openai.responses import routes as responses
 from edged.api.openai.responses.request import ResponsesRequest
 from edged.errors import InvalidRequest
@@ -60,8 +62,10 @@ def _bodies(kind: type[Struct], **usual: st.SearchStrategy[Any]) -> st.SearchStr
 def test_any_chat_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         wanted = request_of(parse_fields(json.dumps(body).encode()), chat.CHAT, ChatRequest)
-        chat_tools.offer(wanted.tools, wanted.tool_choice, parallel=True)
-        protocol.pack(chat.generate_of(wanted))
+        offer = chat_tools.offer(wanted.tools, wanted.tool_choice, parallel=True)
+        generate = chat.generate_of(wanted)
+        order_of(generate, offer, schema_given(wanted.json_schema))
+        protocol.pack(generate)
 
 
 @given(_bodies(CompletionRequest, prompt=_JSON))

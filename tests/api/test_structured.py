@@ -7,11 +7,11 @@ import pytest
 
 from edged.api.body import Fields, request_of
 from edged.api.json_schema import grammar_of
-from edged.api.openai.chat import CHAT, generate_of
+from edged.api.openai.chat import CHAT
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
-from edged.api.openai.completions import COMPLETIONS
-from edged.api.openai.completions import generate_of as text_of
+from edged.api.openai.completions import COMPLETIONS, generate_of
+from edged.api.openai.response_format import given, only, schema_of
 from edged.errors import InvalidRequest
 from tests.api.conftest import Json, Running, chat_body
 
@@ -24,9 +24,10 @@ SCHEMA: Json = {
 NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEMA}
 
 
-def grammar_for(fields: Fields) -> str | None:
-    """What a chat with these fields is held to."""
-    return generate_of(request_of(chat_body("hi", **fields), CHAT, ChatRequest)).sampling.grammar
+def asked(fields: Fields) -> tuple[Any, str] | None:
+    """The schema that a chat with these fields is held to."""
+    wanted = request_of(chat_body("hi", **fields), CHAT, ChatRequest)
+    return only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +43,10 @@ def grammar_for(fields: Fields) -> str | None:
         ({"json_schema": True}, True),
     ],
 )
-def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) -> None:
-    assert grammar_for(fields) == grammar_of(schema, "schema")
+def test_formats_are_schemas(edged: Running, fields: Fields, schema: Any) -> None:
+    found = asked(fields)
+    assert found is not None
+    assert found[0] == schema
     assert edged.chat("hi", **fields).status == 200
 
 
@@ -52,13 +55,13 @@ def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) ->
     [{}, {"response_format": None}, {"response_format": {"type": "text"}}, {"json_schema": None}],
 )
 def test_no_format_leaves_the_answer_free(fields: Fields) -> None:
-    assert grammar_for({**fields, "grammar": 'root ::= "x"'}) == 'root ::= "x"'
+    assert asked({**fields, "grammar": 'root ::= "x"'}) is None
 
 
 def test_text_completions_take_a_schema(edged: Running) -> None:
     body = {"model": "chat", "prompt": "hi", "json_schema": SCHEMA}
     wanted = request_of(dict(body), COMPLETIONS, CompletionRequest)
-    assert text_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
+    assert generate_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
     assert edged.post("/v1/completions", body).status == 200
     answer = edged.post("/v1/completions", body | {"json_schema": {"not": {}}})
     assert (answer.status, answer.error["param"]) == (400, "json_schema.not")

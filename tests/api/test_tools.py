@@ -123,7 +123,7 @@ def test_reasoning_is_kept_apart_and_counted(serve: Serve) -> None:
 
 
 def test_openai_client_is_told_which_tool_is_wrong(edged: Running, question: list[Any]) -> None:
-    wrong = [{"type": "function", "function": {"name": "two words"}}]
+    wrong: list[Any] = [{"type": "function", "function": {"name": "two words"}}]
     with edged.client() as client, pytest.raises(openai.BadRequestError) as raised:
-        client.chat.completions.create(model="chat", messages=question, tools=wrong)  # type: ignore[call-overload]
+        client.chat.completions.create(model="chat", messages=question, tools=wrong)
     assert raised.value.param == "tools[0].function.name"

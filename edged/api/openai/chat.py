@@ -1,6 +1,5 @@
 """POST /v1/chat/completions."""
 
-import msgspec
 from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
@@ -11,7 +10,7 @@ from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
-from edged.api.openai.response_format import given, grammar, schema_of
+from edged.api.openai.response_format import given, only, schema_of
 from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.openai.thinking import template_options
 from edged.api.openai.tools import offer
@@ -56,19 +55,20 @@ def routes(api: Api) -> Blueprint:
             include_usage=wants_usage(wanted.stream_options),
         )
         tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
-        return Run(api, call, dialect).answer(order_of(generate, tools), stream=bool(wanted.stream))
+        schema = only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+        order = order_of(generate, tools, schema)
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 
 
 def generate_of(wanted: ChatRequest) -> protocol.Generate:
-    """What a runner is to do, but for tools. Raises InvalidRequest."""
-    shape = grammar(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+    """What a runner is to do, but for tools and schemas. Raises InvalidRequest."""
     return protocol.Generate(
         id=0,
         messages=conversation(wanted.messages),
         template_options=template_options(wanted.reasoning_effort, wanted.chat_template_kwargs),
-        sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
+        sampling=sampling_of(wanted),
         max_tokens=_max_tokens(wanted),
         stop=stops_of(wanted.stop),
         cache_prompt=wanted.cache_prompt is not False,

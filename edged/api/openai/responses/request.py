@@ -6,8 +6,9 @@ from msgspec import Meta, Struct
 
 from edged.api import fields
 from edged.api.endpoint import Refused
+from edged.api.generation.order import Schema
 from edged.api.openai.chat_request import TopLogprobs
-from edged.api.openai.response_format import ANY_OBJECT, Name, Wanted
+from edged.api.openai.response_format import ANY_OBJECT, Name
 from edged.api.openai.responses.items import Item
 from edged.api.openai.responses.tools import Choice, Tool
 from edged.api.openai.thinking import Effort
@@ -116,7 +117,7 @@ REFUSED = {
 }
 
 
-def schema_of(wanted: TextConfig | None) -> Wanted | None:
+def schema_of(wanted: TextConfig | None) -> Schema | None:
     """The schema that `text.format` asks for. Raises InvalidRequest."""
     format_ = wanted.format if wanted is not None else None
     if format_ is None or format_.type == "text":

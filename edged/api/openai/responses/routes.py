@@ -1,6 +1,5 @@
 """POST /v1/responses. Nothing is kept: each request has the whole conversation."""
 
-import msgspec
 from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
@@ -8,7 +7,6 @@ from edged.api.endpoint import Endpoint
 from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of
-from edged.api.openai.response_format import grammar
 from edged.api.openai.responses.answer import ResponseObject
 from edged.api.openai.responses.dialect import ResponsesDialect
 from edged.api.openai.responses.events import Event
@@ -45,20 +43,20 @@ def routes(api: Api) -> Blueprint:
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
         generate = generate_of(wanted)
         tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+        order = order_of(generate, tools, schema_of(wanted.text))
         dialect = ResponsesDialect(call.model, wanted, generate)
-        return Run(api, call, dialect).answer(order_of(generate, tools), stream=bool(wanted.stream))
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 
 
 def generate_of(wanted: ResponsesRequest) -> protocol.Generate:
-    """What a runner is to do, but for tools. Raises InvalidRequest."""
-    shape = grammar(None, schema_of(wanted.text))
+    """What a runner is to do, but for tools and schemas. Raises InvalidRequest."""
     return protocol.Generate(
         id=0,
         messages=conversation(wanted.instructions, wanted.input),
         template_options=template_options(wanted.reasoning.effort if wanted.reasoning else None),
-        sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
+        sampling=sampling_of(wanted),
         max_tokens=wanted.max_output_tokens,
         top_logprobs=top_logprobs(wanted),
     )

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edged.api.generation.order import Offer
-from edged.api.openai.tools import Function, Name, Schema, Strict, chosen, offered
+from edged.api.openai.tools import Choosing, Function, Name, Schema, Strict, offer_of
 
 
 class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -43,12 +43,16 @@ Choice = Annotated[
 
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
     """What a request offers. Raises InvalidRequest."""
-    known = offered((_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ()))
+    functions = [(_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ())]
+    return offer_of(functions, _choosing(choice), parallel=parallel)
+
+
+def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
-        return chosen(known, choice or "auto", None, parallel=parallel)
+        return Choosing(choice or "auto")
     if choice.type == "function":
-        return chosen(known, "required", [choice.name or ""], parallel=parallel)
-    return chosen(known, choice.mode, [tool.name for tool in choice.tools], parallel=parallel)
+        return Choosing("required", [choice.name or ""])
+    return Choosing(choice.mode, [tool.name for tool in choice.tools])
 
 
 def _function(tool: Tool) -> Function:

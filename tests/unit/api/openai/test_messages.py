@@ -48,7 +48,7 @@ def test_no_arguments_are_an_empty_object() -> None:
 def test_what_a_client_sends_back_of_an_earlier_answer() -> None:
     """openai's client dumps whole messages: with what is empty in them, and with what it parsed itself."""
     function = {**CALL["function"], "parsed_arguments": {"city": "Rome"}}  # type: ignore[dict-item]
-    message = {
+    message: dict[str, Any] = {
         "role": "assistant",
         "content": None,
         "refusal": "I cannot",

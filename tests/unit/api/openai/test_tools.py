@@ -17,15 +17,17 @@ from edged.errors import InvalidRequest
 from edged.runner import protocol
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+STRICT = frozenset({"weather"})
 WEATHER = protocol.Tool(
     "weather", "of a city", '{"type": "object", "properties": {"city": {"type": "string"}}}'
 )
 NOW = protocol.Tool("now")
+STRICT = frozenset({"weather"})
 
 
 def offered(choice: Any = None, names: tuple[str, ...] = ("weather", "now"), parallel: bool = True) -> Offer:
     """What a chat offers; a request in the other shape must offer the same."""
-    functions = {
+    functions: dict[str, dict[str, Any]] = {
         "weather": {"name": "weather", "description": "of a city", "parameters": SCHEMA, "strict": True},
         "now": {"name": "now"},
     }
@@ -46,25 +48,25 @@ def offered(choice: Any = None, names: tuple[str, ...] = ("weather", "now"), par
 
 
 def test_functions_become_tools() -> None:
-    assert offered() == Offer((WEATHER, NOW))
-    assert offered(parallel=False) == Offer((WEATHER, NOW), parallel=False)
+    assert offered() == Offer((WEATHER, NOW), strict=STRICT)
+    assert offered(parallel=False) == Offer((WEATHER, NOW), parallel=False, strict=STRICT)
 
 
 @pytest.mark.parametrize("choice", ["none", "auto", "required"])
 def test_the_choice_in_a_word(choice: Any) -> None:
-    assert offered(choice) == Offer((WEATHER, NOW), choice)
+    assert offered(choice) == Offer((WEATHER, NOW), choice, strict=STRICT)
 
 
 def test_a_named_function_is_the_only_one_and_must_be_called() -> None:
     choice = {"type": "function", "function": {"name": "now"}}
-    assert offered(choice) == Offer((NOW,), "required")
+    assert offered(choice) == Offer((NOW,), "required", strict=STRICT)
 
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
 def test_of_some_tools_only_the_model_is_told_of_no_others(mode: Any) -> None:
     named = [{"type": "function", "function": {"name": "weather"}}]
     choice = {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": named}}
-    assert offered(choice) == Offer((WEATHER,), mode)
+    assert offered(choice) == Offer((WEATHER,), mode, strict=STRICT)
 
 
 @pytest.mark.parametrize(
