@@ -1,4 +1,4 @@
-"""Every field that an original API's own client can send has a fate here: honoured, harmless, or refused by name."""
+"""Every field that an original API's own client can send is honoured, harmless, or refused by name."""
 
 from collections.abc import Iterable
 
