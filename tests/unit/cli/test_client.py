@@ -117,7 +117,12 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(name="secured")
 def _secured(files: Files) -> Iterator[Server]:
     limits = Limits(
-        max_requests=2, max_connections=20, max_body_bytes=1000, header_timeout_s=20, idle_timeout_s=20
+        max_requests=2,
+        max_connections=20,
+        max_body_bytes=1000,
+        header_timeout_s=20,
+        idle_timeout_s=20,
+        answer_timeout_s=600,
     )
     server = Server(bind("127.0.0.1", 0), limits)
     server.set_tls(load(*files).secure)
