@@ -15,6 +15,7 @@ from edged.errors import (
     InvalidRequest,
     ModelFileError,
     Overloaded,
+    PullError,
     RunnerFailed,
     Unavailable,
     UnknownModel,
@@ -84,6 +85,7 @@ TABLE: dict[type[Exception], Row] = {
     RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGone: Row(499, "invalid_request_error", "client_closed_request"),
     RunnerFailed: Row(500, "server_error", "runner_failed"),
+    PullError: Row(502, "server_error", "pull_failed"),
     Unavailable: Row(503, "server_error", "unavailable"),
     ModelFileError: Row(503, "server_error", "model_unusable"),
 }

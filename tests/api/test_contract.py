@@ -6,7 +6,7 @@ from edged.api.app import ENDPOINTS, framework
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.work import Api, Places
-from tests.api.conftest import Running, Serve
+from tests.api.conftest import Running, Serve, no_pulls
 from tests.api.fuzzing import FAKES, fuzz
 
 _N_EXAMPLES = 12
@@ -14,7 +14,7 @@ _WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
 
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
-    api = Api(edged.pool, edged.metrics, Places())
+    api = Api(edged.pool, edged.metrics, Places(), no_pulls(edged.pool))
     app = framework(api)
     served = {
         (method, rule.rule)
