@@ -33,6 +33,7 @@ class Outcome(Struct):
     """What came of all requests."""
 
     answers: dict[str, Counter[int]] = field(default_factory=dict)  # statuses, by operation
+    accepted: set[str] = field(default_factory=set)  # operations that took something
     problems: dict[str, str] = field(default_factory=dict)  # an example of each kind
 
     @property
@@ -44,6 +45,7 @@ class Outcome(Struct):
         """What came of more requests."""
         for operation, answers in other.answers.items():
             self.answers.setdefault(operation, Counter()).update(answers)
+        self.accepted |= other.accepted
         self.problems |= other.problems
 
 
@@ -125,7 +127,10 @@ def _note(recorder: ScenarioRecorder, outcome: Outcome, lines: Lines) -> None:
             request = f"{sent.request.method} {sent.request.uri} {_text(sent.request.body)}"
             answer = "" if sent.response is None else _text(sent.response.content)
             outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}\n{answer}")
-        answers[0 if sent.response is None else sent.response.status_code] += 1
+        status = 0 if sent.response is None else sent.response.status_code
+        answers[status] += 1
+        if status // 100 == 2 and operation.startswith(f"{sent.request.method} "):
+            outcome.accepted.add(operation)
 
 
 def _problems(
