@@ -61,7 +61,6 @@ class StillLoading(Struct, frozen=True, kw_only=True):
     error: LoadingDetail = LoadingDetail()
 
 
-_OPEN = (400, 403, 429, 500, 503)  # no key is ever needed
 LIVEZ = Endpoint(  # answered before the application, in `edged/service`
     method="GET",
     path="/livez",
@@ -77,7 +76,6 @@ READYZ = Endpoint(
     summary="Whether every model that is loaded at start answers.",
     query=ReadyQuery,
     answer=Readiness,
-    errors=_OPEN,
     otherwise={503: Readiness},
 )
 HEALTH = Endpoint(
@@ -86,7 +84,6 @@ HEALTH = Endpoint(
     family="llama.cpp",
     summary="The same in the shape that clients of llama.cpp's server expect.",
     answer=Alive,
-    errors=_OPEN,
     otherwise={503: StillLoading},
 )
 V1_HEALTH = structs.replace(HEALTH, path="/v1/health", summary="Another name of /health.")

@@ -52,7 +52,9 @@ class Patience:
         if self._client_has_gone():
             raise ClientGone("the client has gone")
         if time.monotonic() > self.deadline:
-            raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+            raise Unavailable(
+                "it took longer than server.request_timeout allows: raise that, or ask for less", 1.0
+            )
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -134,10 +136,10 @@ class Api:
 
     def _take(self) -> None:
         if self.pool.draining:
-            raise Unavailable("edged is shutting down", 5.0)
+            raise Unavailable("edged is shutting down; try again when it is back", 5.0)
         most = self.config.server.max_requests
         if not self.places.take(most):
-            raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
+            raise Overloaded(f"{most} requests are being worked on, all that server.max_requests allows", 1.0)
         self.metrics.request_began()
 
     def _give_back(self) -> None:

@@ -72,9 +72,9 @@ class Vocabulary:
     def _letter(self, character: str) -> int | None:
         """A token of one character. Alone it may get a blank in front, behind others be a part of one."""
         for before in ("", "\n", "a"):
-            *_, last = self.tokenize(before + character, add_special=False, parse_special=False)
-            if self.piece(last) == character.encode():
-                return last
+            last = self.tokenize(before + character, add_special=False, parse_special=False)[-1:]
+            if last and self.piece(last[0]) == character.encode():
+                return last[0]
         return None
 
     def ends_generation(self, token: int) -> bool:

@@ -47,6 +47,8 @@ class Shape:
         try:
             self._make(schema, held=True)
         except Unsupported:  # too much together: hold only what must be held
+            if not offer.callable:
+                raise
             self._make(schema, held=False)
 
     def _make(self, schema: Schema | None, *, held: bool) -> None:

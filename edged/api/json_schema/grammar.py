@@ -27,8 +27,7 @@ class Grammar:
     def rule(self, schema: Any, path: str) -> str:
         """The name of a rule for a schema's instances; `path` says where that stands in the request.
 
-        Raises InvalidRequest for what is no schema, Unsupported for what cannot be held; the rules are then as
-        they were before.
+        Raises InvalidRequest for what is no schema, Unsupported for what cannot be held; writes nothing then.
         """
         before = self.rules.copy()
         try:

@@ -18,7 +18,6 @@ from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.llamacpp.completion_answer import (
     Completion,
     CompletionDialect,
-    CompletionPiece,
     Prompted,
     settings_of,
 )
@@ -50,7 +49,7 @@ COMPLETION = Endpoint(
     harmless=HARMLESS,
     refused=REFUSED,
     answer=Completion | list[Completion],
-    stream=CompletionPiece | Completion,
+    stream=Completion,
     example={"prompt": "Once upon a time", "n_predict": 16},
 )
 COMPLETIONS = msgspec.structs.replace(COMPLETION, path="/completions", summary="Another name of /completion.")

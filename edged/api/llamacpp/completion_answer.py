@@ -12,7 +12,7 @@ from edged.api.openai.streaming import error_event
 from edged.errors import EdgedError
 from edged.runner import protocol
 
-StopType = Literal["none", "eos", "limit", "word"]
+StopType = Literal["eos", "limit", "word"]
 
 
 class LikelyToken(Struct, frozen=True, kw_only=True):
@@ -72,39 +72,29 @@ class Settings(Struct, frozen=True, kw_only=True):
     n_probs: int = 0
 
 
-class CompletionPiece(Struct, frozen=True, kw_only=True):
-    """What an answer gains."""
-
-    index: int
-    content: str
-    tokens: tuple[int, ...] = ()
-    stop: Literal[False] = False
-    id_slot: int = -1
-    tokens_predicted: int
-    tokens_evaluated: int
-    completion_probabilities: tuple[TokenProbability, ...] | UnsetType = UNSET
-
-
 class Completion(Struct, frozen=True, kw_only=True):
-    """An answer; at the end of a stream, without its text, which was sent before."""
+    """An answer, or what it gains; the end of a stream has no text, since that was sent before.
 
-    index: int
-    content: str
-    tokens: tuple[int, ...] = ()
-    id_slot: int = -1
-    stop: Literal[True] = True
-    model: str
-    tokens_predicted: int
-    tokens_evaluated: int
-    generation_settings: Settings
-    prompt: str
-    has_new_line: bool
-    truncated: bool
-    stop_type: StopType
-    stopping_word: str
-    tokens_cached: int
-    timings: Timings
+    Pieces have the fields up to `tokens_evaluated`, and all have only those of `response_fields`, if any.
+    """
+
+    index: int | UnsetType = UNSET
+    content: str | UnsetType = UNSET
+    tokens: tuple[int, ...] | UnsetType = ()
+    stop: bool | UnsetType = UNSET
+    id_slot: int | UnsetType = -1
+    tokens_predicted: int | UnsetType = UNSET
+    tokens_evaluated: int | UnsetType = UNSET
     completion_probabilities: tuple[TokenProbability, ...] | UnsetType = UNSET
+    model: str | UnsetType = UNSET
+    generation_settings: Settings | UnsetType = UNSET
+    prompt: str | UnsetType = UNSET
+    has_new_line: bool | UnsetType = UNSET
+    truncated: bool | UnsetType = UNSET
+    stop_type: StopType | UnsetType = UNSET
+    stopping_word: str | UnsetType = UNSET
+    tokens_cached: int | UnsetType = UNSET
+    timings: Timings | UnsetType = UNSET
 
 
 class Prompted(Struct, frozen=True):
@@ -146,9 +136,10 @@ class CompletionDialect:
             self._last[piece.index] = piece
         if text or piece.logprobs:
             yield event(
-                CompletionPiece(
+                Completion(
                     index=piece.index,
                     content=text,
+                    stop=False,
                     tokens_predicted=piece.n_generated,
                     tokens_evaluated=self.prompted.n_tokens,
                     completion_probabilities=_probabilities(piece.logprobs) if piece.logprobs else UNSET,
@@ -180,6 +171,7 @@ class CompletionDialect:
         return Completion(
             index=end.index,
             content=content,
+            stop=True,
             model=self._model,
             tokens_predicted=end.n_generated,
             tokens_evaluated=told.n_prompt_tokens,

@@ -37,7 +37,7 @@ Biases = Annotated[
 class CompletionRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A prompt to go on with."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     prompt: Prompt
     n_predict: (
         Annotated[int, Meta(ge=-1, le=2**31 - 1, description="Most tokens of an answer; -1: all.")] | None
@@ -90,17 +90,19 @@ HARMLESS = {
     "xtc_threshold": "Changes nothing without xtc_probability.",
 }
 REFUSED = {
-    "dry_multiplier": Refused("DRY sampling is not supported; use repeat_penalty", off=(0, 0.0)),
-    "dynatemp_range": Refused("the temperature is not varied; leave it out", off=(0, 0.0)),
-    "lora": Refused("adapters are not supported; leave it out", off=([],)),
-    "min_keep": Refused("samplers leave what they leave; leave it out", off=(0,)),
-    "n_indent": Refused("indentation is not enforced; use grammar", off=(0,)),
-    "post_sampling_probs": Refused("only probabilities before sampling are told; leave it out", off=(False,)),
-    "return_tokens": Refused("tokens are not told; send the content to /tokenize", off=(False,)),
+    "dry_multiplier": Refused("DRY sampling is not supported; use repeat_penalty.", off=(0, 0.0)),
+    "dynatemp_range": Refused("the temperature is not varied; leave it out.", off=(0, 0.0)),
+    "lora": Refused("adapters are not supported; leave it out.", off=([],)),
+    "min_keep": Refused("samplers leave what they leave; leave it out.", off=(0,)),
+    "n_indent": Refused("indentation is not enforced; use grammar.", off=(0,)),
+    "post_sampling_probs": Refused(
+        "only probabilities before sampling are told; leave it out.", off=(False,)
+    ),
+    "return_tokens": Refused("tokens are not told; send the content to /tokenize.", off=(False,)),
     "samplers": Refused(
-        "the order of samplers is llama-server's, and is not changed; turn single ones off by their values",
+        "the order of samplers is llama-server's, and is not changed; turn single ones off by their values.",
         off=(_SAMPLERS, ["penalties", *_SAMPLERS]),
     ),
-    "t_max_predict_ms": Refused("answers are not cut off by time; use n_predict", off=(0, -1)),
-    "xtc_probability": Refused("XTC sampling is not supported; use min_p", off=(0, 0.0)),
+    "t_max_predict_ms": Refused("answers are not cut off by time; use n_predict.", off=(0, -1)),
+    "xtc_probability": Refused("XTC sampling is not supported; use min_p.", off=(0, 0.0)),
 }

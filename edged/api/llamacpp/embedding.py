@@ -28,7 +28,7 @@ _EUCLIDEAN = 2
 class EmbeddingRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Texts to embed."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     content: Annotated[
         Input | None,
         Meta(description="A text, a list of texts, a list of tokens or a list of such lists."),

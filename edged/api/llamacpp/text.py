@@ -25,7 +25,7 @@ _Answer = TypeVar("_Answer")
 class TokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A text."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     content: Annotated[str, Meta(description="The text.")]
     add_special: Annotated[
         bool | None, Meta(description="Put what the model begins a text with in front; false by default.")
@@ -47,13 +47,13 @@ class TokenPiece(Struct, frozen=True, kw_only=True):
 class Tokenized(Struct, frozen=True, kw_only=True):
     """The text's tokens."""
 
-    tokens: tuple[int, ...] | tuple[TokenPiece, ...]
+    tokens: tuple[int | TokenPiece, ...]
 
 
 class DetokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Tokens."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     tokens: Annotated[list[Token], Meta(description="The tokens, by their numbers.")]
     keep_alive: fields.KeepAlive | None = None
 
@@ -67,7 +67,7 @@ class Detokenized(Struct, frozen=True, kw_only=True):
 class TemplateRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A conversation, as /v1/chat/completions takes it."""
 
-    model: fields.Model | None = None
+    model: fields.OneModel | None = None
     messages: Annotated[list[Message], Meta(description="The conversation so far.")]
     tools: Annotated[list[Tool] | None, Meta(description="Functions that the model may call.")] = None
     add_generation_prompt: Annotated[

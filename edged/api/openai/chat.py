@@ -11,7 +11,7 @@ from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
 from edged.api.openai.response_format import given, only, schema_of
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.openai.thinking import template_options
 from edged.api.openai.tools import offer
 from edged.api.work import Api
@@ -28,6 +28,7 @@ CHAT = Endpoint(
     refused=REFUSED,
     answer=ChatCompletion,
     stream=ChatChunk,
+    stream_end=LAST,
     example={
         "model": "smollm2",
         "messages": [{"role": "user", "content": "What is the capital of France?"}],

@@ -19,7 +19,10 @@ class ChatRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A conversation to go on with."""
 
     model: fields.Model | None = None
-    messages: Annotated[list[Message], Meta(description="The conversation so far.")]
+    messages: Annotated[
+        list[Message],
+        Meta(description="The conversation so far.", extra_json_schema={"minItems": 1}),
+    ]
     tools: Annotated[list[Tool] | None, Meta(description="Functions that the model may call.")] = None
     tool_choice: Choice | None = None
     parallel_tool_calls: Annotated[

@@ -14,7 +14,7 @@ from edged.api.openai.completion_answer import Completion, CompletionDialect
 from edged.api.openai.completion_request import HARMLESS, REFUSED, CompletionRequest
 from edged.api.openai.inputs import inputs_of
 from edged.api.openai.response_format import given, grammar
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.work import Api
 from edged.runner import protocol
 
@@ -28,6 +28,7 @@ COMPLETIONS = Endpoint(
     refused=REFUSED,
     answer=Completion,
     stream=Completion,
+    stream_end=LAST,
     example={"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
 )
 

@@ -22,6 +22,7 @@ WEATHER = protocol.Tool(
     "weather", "of a city", '{"type": "object", "properties": {"city": {"type": "string"}}}'
 )
 NOW = protocol.Tool("now")
+STRICT = frozenset({"weather"})
 
 
 def offered(choice: Any = None, names: tuple[str, ...] = ("weather", "now"), parallel: bool = True) -> Offer:
