@@ -1,4 +1,4 @@
-"""Every field that OpenAI documents has its place: as its own client's types have them, which its API made."""
+"""Every field that OpenAI documents has its place. Its own client's types, made of its documents, name them."""
 
 from typing import Any
 
