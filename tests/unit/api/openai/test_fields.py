@@ -1,4 +1,4 @@
-"""Every field that OpenAI documents has its place. Its own client's types, made of its documents, name them."""
+"""Every field that OpenAI documents has its place. The types of its own client name them."""
 
 from typing import Any
 
