@@ -68,7 +68,7 @@ class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True):
     type: Annotated[
         Literal["function", "allowed_tools", "custom"], Meta(description="Which of the others it has.")
     ]
-    function: Annotated[NamedFunction | None, Meta(description="It must be called.")] = None
+    function: Annotated[NamedFunction | None, Meta(description="It must be called, once.")] = None
     allowed_tools: Annotated[AllowedTools | None, Meta(description="The model is told of no others.")] = None
     custom: Annotated[Any, Meta(description="Refused: offer a function.")] = None
 
@@ -84,6 +84,7 @@ class Choosing(NamedTuple):
 
     how: Literal["none", "auto", "required"] = "auto"
     among: Sequence[str] | None = None  # functions; None: all
+    once: bool = False  # small models would go on calling the one function that they may call
 
 
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
@@ -113,14 +114,14 @@ def offer_of(functions: Sequence[tuple[Function, str]], choosing: Choosing, *, p
             "tool_choice: demands a call, but tools is empty; offer a function", "tool_choice"
         )
     strict = frozenset(function.name for function, _ in functions if function.strict)
-    return Offer(known, choosing.how, parallel, strict)
+    return Offer(known, choosing.how, parallel and not choosing.once, strict)
 
 
 def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
         return Choosing(choice or "auto")
     if choice.type == "function" and choice.function is not None:
-        return Choosing("required", [choice.function.name])
+        return Choosing("required", [choice.function.name], once=True)
     if choice.type == "allowed_tools" and (allowed := choice.allowed_tools) is not None:
         return Choosing(allowed.mode, [tool.function.name for tool in allowed.tools])
     if choice.type == "custom":

@@ -30,7 +30,7 @@ class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults
     """The function that must be called (`name`), or those that may or must be (`mode`, `tools`)."""
 
     type: Annotated[Literal["function", "allowed_tools"], Meta(description="One of tools, or some.")]
-    name: Annotated[str | None, Meta(description="It must be called.")] = None
+    name: Annotated[str | None, Meta(description="It must be called, once.")] = None
     mode: Annotated[
         Literal["auto", "required"], Meta(description="Whether one of the allowed must be called.")
     ] = "auto"
@@ -53,7 +53,7 @@ def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
         return Choosing(choice or "auto")
     if choice.type == "function":
-        return Choosing("required", [choice.name or ""])
+        return Choosing("required", [choice.name or ""], once=True)
     return Choosing(choice.mode, [tool.name for tool in choice.tools])
 
 
