@@ -100,17 +100,14 @@ class Intake:
         sampling = msgspec.structs.replace(request.sampling, seed=seed)
         n_tokens = len(prompt.tokens)
         room = self._n_ctx - n_tokens
+        grammar = self._grammar(request, prompt)
         return Sequence(
             id=request.id,
             tokens=list(prompt.tokens),
             n_prompt_tokens=n_tokens,
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary,
-                stages(sampling),
-                self._biases(sampling),
-                self._grammar(request, prompt),
-                prompt.tokens,
+                self._vocabulary, stages(sampling), self._biases(sampling), grammar, prompt.tokens
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
