@@ -13,6 +13,7 @@ from edged.config import tree
 from edged.errors import ConfigError
 
 _NAME = "api_keys"
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 _MAX_BYTES = 1 << 20
 
 
@@ -23,7 +24,7 @@ def beside(config_file: Path) -> Path:
 
 def key_file(config_file: Path) -> Path:
     """The file that keys are read from: among the credentials of this process, if it has such a folder."""
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    credentials = os.environ.get(_CREDENTIALS)
     return Path(credentials, _NAME) if credentials else beside(config_file)
 
 
@@ -57,11 +58,11 @@ def add_api_keys(root: tree.Node | None, config_file: Path, given: str | None = 
     beside the configuration's. Raises ConfigError if that is unreadable, or somebody else's.
     """
     file = key_file(config_file)
-    is_own = file == beside(config_file)
-    text = read_keys(file) if is_own or given is None else given
+    handed_over = bool(os.environ.get(_CREDENTIALS))
+    text = given if handed_over and given is not None else read_keys(file)
     if not text:
         return root
-    if is_own:
+    if not handed_over:
         _check_owner(file, config_file)
     return _with_keys(root, [line for _, line in key_lines(text)], str(file))
 
