@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from edged.doctor import compute, files, memory, storage
+from edged.doctor import compute, files, memory, storage, tls
 from edged.doctor.facts import Facts, Finding, InstalledModel
 from edged.hw.snapshot import StorageFacts
 
@@ -35,6 +35,7 @@ def _all(facts: Facts, python: str) -> Iterator[Finding | None]:
     yield memory.memory_pressure(facts.snapshot.memory)
     yield compute.governor(facts.frequency)
     yield compute.threads(plans, facts.snapshot.cpu)
+    yield from tls.certificate(facts.certificate, facts.now_s)
 
 
 def _of_storage(facts: Facts, each: StorageFacts) -> Iterator[Finding | None]:

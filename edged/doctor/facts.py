@@ -95,6 +95,18 @@ class OtherDisk(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_s: float | None = None  # where loads or the probe have measured it
 
 
+class CertificateFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What clients are shown, and what edged itself says to it."""
+
+    certificate: str
+    key: str
+    hidden: bool = False  # from this user; nothing else is known then
+    wrong: str | None = None  # why edged cannot use the files
+    fault: str | None = None  # why clients refuse it
+    valid_until_s: float | None = None  # since 1970
+    exposed: bool = False  # everybody can read the key
+
+
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """Everything at once. Unknown is None.
 
@@ -116,6 +128,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     memlock: MemLock | None = None
     frequency: Frequency = Frequency()
     llama: LlamaBuild | None = None
+    certificate: CertificateFacts | None = None
+    now_s: float = 0.0  # since 1970
 
     def models_on(self, storage: StorageFacts) -> tuple[InstalledModel, ...]:
         """The models whose files one storage holds."""

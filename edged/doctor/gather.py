@@ -5,15 +5,17 @@ import resource
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
-from edged.config.paths import state_dir
+from edged.config.paths import state_dir, tls_files
 from edged.config.schema import Config
 from edged.doctor.compute import features
 from edged.doctor.facts import (
+    CertificateFacts,
     Facts,
     Frequency,
     InstalledModel,
@@ -23,6 +25,7 @@ from edged.doctor.facts import (
     OtherDisk,
     SwapDevice,
 )
+from edged.errors import ConfigError
 from edged.hw import text
 from edged.hw.cgroup import Hierarchy, hierarchy
 from edged.hw.device import Device, block_device, device_of
@@ -34,6 +37,7 @@ from edged.lifecycle.planner import Planned, plan_models
 from edged.lifecycle.process import lazy_map_library
 from edged.policy.plan import plan
 from edged.policy.types import LoadPlan, Measured
+from edged.service.certificate import load
 from edged.store import receipt
 
 _PROC, _SYS = Path("/proc"), Path("/sys")
@@ -67,6 +71,8 @@ def gather(config: Config) -> Facts:
         memlock=_memlock(),
         frequency=frequency(_SYS / "devices" / "system" / "cpu" / "cpu0" / "cpufreq"),
         llama=_llama(),
+        certificate=certificate_facts(config),
+        now_s=time.time(),
     )
 
 
@@ -87,6 +93,27 @@ def frequency(cpufreq: Path) -> Frequency:
         governor=text.read(cpufreq / "scaling_governor") or None,
         driver=text.read(cpufreq / "scaling_driver") or None,
         available=tuple((text.read(cpufreq / "scaling_available_governors") or "").split()),
+    )
+
+
+def certificate_facts(config: Config) -> CertificateFacts | None:
+    """The files of TLS, tried as the daemon does; None where it is not wanted."""
+    files = tls_files(config)
+    if files is None:
+        return None
+    certificate, key = map(str, files)
+    if files[1].exists() and not os.access(key, os.R_OK):
+        return CertificateFacts(certificate=certificate, key=key, hidden=True)
+    try:
+        found = load(*files)
+    except ConfigError as error:
+        return CertificateFacts(certificate=certificate, key=key, wrong=str(error))
+    return CertificateFacts(
+        certificate=certificate,
+        key=key,
+        fault=found.fault,
+        valid_until_s=found.valid_until_s,
+        exposed=found.exposed,
     )
 
 

@@ -19,7 +19,7 @@ _ALLOWED: dict[str, set[str]] = {
     "policy": {"errors", "config", "hw", "gguf"},
     "lifecycle": {"errors", "config", "hw", "gguf", "store", "policy", _CONTRACT},
     "api": {"errors", "config", "hw", "policy", "lifecycle", "service", "telemetry", _CONTRACT},
-    "doctor": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle"},
+    "doctor": {"errors", "config", "hw", "gguf", "store", "policy", "lifecycle", "service"},
     "runner": {"errors", "gguf"},
     "service": {"errors"},
     "telemetry": {"errors"},

@@ -9,7 +9,12 @@ import pytest
 from edged.cli.client import Client, connect, model_path
 from edged.config.keys import hashed_line
 from edged.errors import EdgedError
+from edged.service.bind import bind
+from edged.service.certificate import load
 from edged.service.control import Control
+from edged.service.server import Limits, Server
+from tests import certificates
+from tests.certificates import Files
 
 
 @pytest.fixture(name="runtime")
@@ -102,3 +107,57 @@ def test_a_closed_port_is_said_with_what_to_do() -> None:
 def test_a_models_name_cannot_change_the_path() -> None:
     assert model_path("a/../b", "load") == "/edged/v1/models/a%2F..%2Fb/load"
     assert model_path("m") == "/edged/v1/models/m"
+
+
+@pytest.fixture(name="files", scope="module")
+def _files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return certificates.make(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(name="secured")
+def _secured(files: Files) -> Iterator[Server]:
+    limits = Limits(
+        max_requests=2,
+        max_connections=20,
+        max_body_bytes=1000,
+        header_timeout_s=20,
+        idle_timeout_s=20,
+        answer_timeout_s=600,
+    )
+    server = Server(bind("127.0.0.1", 0), limits)
+    server.set_tls(load(*files).secure)
+    server.start()
+    yield server
+    server.close(timeout_s=0.1)
+
+
+def test_the_certificate_of_the_configuration_is_trusted_and_no_other(
+    secured: Server, files: Files, tmp_path: Path
+) -> None:
+    text = 'server: {{port: {}, tls_certificate: "{}", tls_key: "{}"}}'
+    config = written(tmp_path, text.format(secured.port, *files))
+    client = connect(config, None)
+    assert where(client) == secured.url
+    assert client.get("/livez") == {"status": "ok"}
+    other = certificates.make(tmp_path)
+    client = connect(written(tmp_path, text.format(secured.port, *other)), None)
+    with pytest.raises(EdgedError, match=r"shows another certificate than .* `edged reload`"):
+        client.get("/livez")
+    other.certificate.write_text("nothing")
+    with pytest.raises(EdgedError, match=r"^server\.tls_certificate: /"):
+        client.get("/livez")
+
+
+def test_for_an_address_this_machine_decides_whom_it_trusts(
+    secured: Server, files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"https://localhost:{secured.port}"
+    with pytest.raises(EdgedError, match=r"is not trusted here \(self-signed certificate\); \$SSL_CERT_FILE"):
+        connect(None, url).get("/livez")
+    monkeypatch.setenv("SSL_CERT_FILE", str(files.certificate))
+    assert connect(None, url).get("/livez") == {"status": "ok"}
+
+
+def test_the_wrong_scheme_is_said(secured: Server) -> None:
+    with pytest.raises(EdgedError, match="this port speaks HTTPS: write https://"):
+        connect(None, f"http://127.0.0.1:{secured.port}").get("/livez")

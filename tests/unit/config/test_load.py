@@ -237,6 +237,12 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ("server: {host: edge.local}", 'server.host: "edge.local" listens to other machines'),
         ("server: {max_requests: 20, max_connections: 10}", "server.max_connections: 10 connections cannot"),
+        ("server: {tls_certificate: /c.pem}", "server.tls_key: none, but tls_certificate is set"),
+        ("server: {tls_key: /k.pem}", "server.tls_certificate: none, but tls_key is set"),
+        (
+            "server: {tls_certificate: c.pem, tls_key: /k.pem}",
+            'server.tls_certificate: expected the whole path of a PEM file, from / on, got "c.pem"',
+        ),
         (
             "loading: {restart_backoff: 2m}",
             "loading.restart_backoff: 120s is longer than restart_backoff_max (60s)",
