@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from edged.api.app import ENDPOINTS
 from edged.api.auth import Gate, scopes_of
 from edged.api.errors import Forbidden, Unauthorized
 from edged.config.keys import SCOPES, hashed_line
@@ -158,6 +159,19 @@ def test_web_pages_from_elsewhere_are_refused(origin: str, allowed: bool) -> Non
 )
 def test_what_a_key_is_to_be_for(method: str, path: str, scopes: tuple[str, ...]) -> None:
     assert scopes_of(method, path) == scopes
+
+
+def test_who_may_only_use_models_changes_nothing() -> None:
+    changing = [
+        each
+        for each in ENDPOINTS
+        if each.method == "DELETE"
+        or (each.family == "edged" and each.method == "POST")
+        or each.path.endswith(("/pull", "/delete"))
+    ]
+    assert len(changing) > 3
+    for each in changing:
+        assert not {"use", "metrics"} & set(scopes_of(each.method, each.path)), each.path
 
 
 def test_each_key_is_for_what_it_says_and_nothing_else() -> None:
