@@ -196,7 +196,9 @@ def test_each_key_is_for_what_it_says_and_nothing_else() -> None:
 
 
 def test_what_needs_no_key_is_open_to_all_and_the_rest_is_not() -> None:
-    gate = Gate(Access(api_keys=(KEY,), keyless=("use",)))
+    gate = Gate(Access(api_keys=(hashed_line("prometheus", ("metrics",), KEY),), keyless=("use",)))
+    gate.let_in(environ(HTTP_X_API_KEY=KEY)).check(*USE)
+    gate.let_in(environ(HTTP_X_API_KEY=KEY)).check("GET", "/metrics")
     for shown in ({}, {"HTTP_AUTHORIZATION": "Bearer none"}):
         caller = gate.let_in(environ(**shown))
         caller.check(*USE)
