@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import ollama
+import openai
 import pytest
 
 from edged.config.keys import hashed_line
@@ -140,3 +142,18 @@ def test_a_request_is_found_in_the_log_by_its_id(serve: Serve, caplog: pytest.Lo
     assert record.levelname == "WARNING"
     assert vars(record)["REQUEST_ID"] == "my-own-id"
     assert len(running.get("/v1/models", **{"X-Request-Id": "not fit"}).headers["X-Request-Id"]) == 16
+
+
+def test_clients_say_what_edged_says_is_wrong(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, access={"api_keys": (KEY,)})
+    with running.client(api_key="none") as client:
+        with pytest.raises(openai.AuthenticationError, match="this API key is not known here") as refused:
+            client.models.list()
+        assert refused.value.code == "invalid_api_key"
+        assert refused.value.request_id
+    with ollama.Client(running.server.url) as client_too:
+        with pytest.raises(ollama.ResponseError, match="an API key is needed") as refused_too:
+            client_too.list()
+        assert refused_too.value.status_code == 401
+    with ollama.Client(running.server.url, headers={"Authorization": f"Bearer {KEY}"}) as client_too:
+        assert [model.model for model in client_too.list().models] == ["chat:latest"]
