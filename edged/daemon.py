@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from edged import __version__
+from edged.config.keys import new_key
 from edged.config.paths import state_dir, tls_files
 from edged.config.schema import Config
+from edged.config.source import Source
 from edged.lifecycle.briefing import Briefing
 from edged.lifecycle.calibration import Calibration
 from edged.lifecycle.planner import planner, replanner
@@ -37,8 +39,8 @@ _ANSWER_S = 5.0  # for our own request, on a machine that is busy
 _STOP_S = 30.0  # for what follows the drain: runners end, and keep hot prefixes
 
 
-def run(config: Config, read: Callable[[], Config]) -> None:
-    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `read` gives then.
+def run(config: Config, source: Source) -> None:
+    """Serve until SIGTERM or SIGINT, then drain. SIGHUP and `edged reload` apply what `source` holds then.
 
     Raises PortTaken or ConfigError before anything is started, NoModelLoaded or RunnerFailed when no model
     comes up.
@@ -46,6 +48,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
     configure(config.logging.level, config.logging.format)
     certificate = _certificate(config)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
+    administrators_key = new_key()
     with Signals() as signals:
         listening = listen(config.server.host, config.server.port)
         server = Server(listening.sock, _limits(config))
@@ -57,11 +60,14 @@ def run(config: Config, read: Callable[[], Config]) -> None:
         pool = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
-            pool = _start(config, server, record, meter)
+            pool = _start(config, server, record, meter, administrators_key)
             pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
-            reloading = _reloading(pool, server, record, read)
-            control = Control({"reload": reloading.run, "url": lambda: server.url})
+            reloading = _reloading(pool, server, record, source.read)
+            control = Control(
+                {"reload": reloading.run, "url": lambda: server.url},
+                {"keys": source.take_keys, "key": lambda _: administrators_key},
+            )
             control.open()
             watch = Watch(signals, _news(pool, reloading, pressure), _what_is_dead(server, pool, pressure))
             log.info("%s: shutting down", watch.until_stop(reloading.begin).name)
@@ -75,7 +81,7 @@ def run(config: Config, read: Callable[[], Config]) -> None:
             record.close()
 
 
-def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> Pool:
+def _start(config: Config, server: Server, record: Record, meter: GainMeter, administrators_key: str) -> Pool:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
@@ -97,7 +103,7 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter) -> 
         metrics.watch(pool.statuses)
         metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
-        server.set_app(create_app(pool, metrics))
+        server.set_app(create_app(pool, metrics, administrators_key))
         pool.when_started(started)
     except BaseException:
         pool.close()
@@ -199,4 +205,5 @@ def _limits(config: Config) -> Limits:
         max_body_bytes=server.max_body,
         header_timeout_s=server.header_timeout,
         idle_timeout_s=server.idle_timeout,
+        answer_timeout_s=server.request_timeout,
     )

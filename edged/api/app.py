@@ -10,11 +10,16 @@ from edged.api.direct import Direct
 from edged.api.docs import routes as docs
 from edged.api.door import Door
 from edged.api.endpoint import Endpoint, declared
+from edged.api.llamacpp import completion as llamacpp_completion
+from edged.api.llamacpp import embedding as llamacpp_embedding
+from edged.api.llamacpp import state as llamacpp_state
+from edged.api.llamacpp import text as llamacpp_text
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
 from edged.api.ollama import embeddings as ollama_embeddings
 from edged.api.ollama import models as ollama_models
-from edged.api.openai import chat, completions, embeddings, models
+from edged.api.openai import chat, completions, embeddings, models, rerank
+from edged.api.openai.responses import routes as responses
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
@@ -22,8 +27,9 @@ from edged.service.liveness import Environ, Wsgi
 from edged.telemetry.metrics import Metrics
 
 _MODULES = (
-    *(models, chat, completions),
+    *(models, chat, completions, responses, rerank),
     ollama_models,
+    *(llamacpp_completion, llamacpp_text, llamacpp_embedding, llamacpp_state),
     *(facts, events, native_models, status),
 )
 _DIRECT: tuple[tuple[Endpoint, Callable[[Api, Environ], bytes]], ...] = (

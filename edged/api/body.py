@@ -73,16 +73,16 @@ def parse_fields(body: bytes) -> Fields:
         if _ESCAPED_SURROGATE.search(text):
             _refuse_surrogates(value, "")
     except UnicodeDecodeError as error:
-        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}") from error
+        raise InvalidRequest(f"the body is not UTF-8 at byte {error.start}; encode it so") from error
     except RecursionError as error:
-        raise InvalidRequest("the body is nested too deeply") from error
+        raise InvalidRequest("the body is nested too deeply; send it flatter") from error
     except json.JSONDecodeError as error:
         what = "the body is empty" if not text.strip() else f"the body is not JSON: {error.msg}"
         raise InvalidRequest(f"{what} at line {error.lineno}, column {error.colno}") from error
     except ValueError as error:  # an integer of thousands of digits
-        raise InvalidRequest("the body holds a number with too many digits") from error
+        raise InvalidRequest("the body holds a number with too many digits; send one of fewer") from error
     if not isinstance(value, dict):
-        raise InvalidRequest("the body is not a JSON object")
+        raise InvalidRequest("the body is not a JSON object; send {...}")
     return value
 
 
@@ -102,7 +102,7 @@ def _object(pairs: list[tuple[str, Any]]) -> Fields:
     made = dict(pairs)
     if len(made) < len(pairs):
         [(twice, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise InvalidRequest(f"{_shown(twice)}: is there twice", _shown(twice))
+        raise InvalidRequest(f"{_shown(twice)}: is there twice; keep one", _shown(twice))
     for name, value in pairs:
         if value is _NOT_JSON:
             raise InvalidRequest(f"{_shown(name)}: is not a finite number", _shown(name))

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-# Answers of every endpoint but the few that are open to everybody; 404 and 413 follow from what it takes.
-ERRORS = (400, 401, 403, 429, 500, 503)
+# What any endpoint may answer instead. 401, 404 and 413 follow from who may ask it, and from what it takes.
+ERRORS = (400, 403, 429, 500, 503)
 
 Family = Literal["openai", "ollama", "llama.cpp", "edged"]
 
@@ -33,8 +33,9 @@ class Endpoint(Struct, frozen=True, kw_only=True):
     status: int = 200
     answer: Any = None  # type of the JSON; None where `media_type` is another
     media_type: str = "application/json"
-    stream: Any = None  # type of an event, where the client may ask for a stream
+    stream: Any = None  # type of an event, or a union of types, where the client may ask for a stream
     stream_type: str = "text/event-stream"
+    stream_end: str | None = None  # the last event's text, where that is no JSON
     errors: tuple[int, ...] = ERRORS
     otherwise: Mapping[int, Any] = {}  # types of answers with another status that are no errors
     example: Any = None  # a body that is answered where there are models named smollm2 and minilm

@@ -10,11 +10,18 @@ from msgspec import Meta
 _INT32 = 2**31 - 1
 
 
+# For a field that a request cannot do without, and whose absence edged explains better than msgspec.
+NEEDED = Meta(extra_json_schema={"x-needed": True})
+
+
 def _doc(text: str) -> Meta:
     return Meta(description=text)
 
 
-Model = Annotated[str, Meta(min_length=1), _doc("The model's name; GET /v1/models lists them.")]
+Model = Annotated[str, Meta(min_length=1), NEEDED, _doc("The model's name; GET /v1/models lists them.")]
+OneModel = Annotated[
+    str, Meta(min_length=1), _doc("The model's name; needed where several models could be meant.")
+]
 Temperature = Annotated[
     float, Meta(ge=0, le=100), _doc("How freely tokens are chosen; 0 always takes the likeliest.")
 ]
@@ -36,7 +43,7 @@ MirostatEta = Annotated[float, Meta(ge=0, le=1), _doc("Mirostat's learning rate.
 # Every step looks at all of them, for all who share the batch.
 LogitBias = Annotated[
     dict[Annotated[int, Meta(ge=0, le=_INT32)], Annotated[float, Meta(ge=-100, le=100)]],
-    Meta(max_length=1024),
+    Meta(max_length=1024, extra_json_schema={"propertyNames": {"pattern": "^[0-9]{1,10}$"}}),
     _doc("What is added to the logits of tokens, by the token's number."),
 ]
 Seed = Annotated[

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal
 
 from flask import Blueprint, Response, request
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, structs
 
 from edged.api.answer import json_answer
 from edged.api.endpoint import Endpoint
@@ -61,7 +61,6 @@ class StillLoading(Struct, frozen=True, kw_only=True):
     error: LoadingDetail = LoadingDetail()
 
 
-_OPEN = (400, 403, 429, 500, 503)  # no key is ever needed
 LIVEZ = Endpoint(  # answered before the application, in `edged/service`
     method="GET",
     path="/livez",
@@ -77,7 +76,6 @@ READYZ = Endpoint(
     summary="Whether every model that is loaded at start answers.",
     query=ReadyQuery,
     answer=Readiness,
-    errors=_OPEN,
     otherwise={503: Readiness},
 )
 HEALTH = Endpoint(
@@ -86,9 +84,9 @@ HEALTH = Endpoint(
     family="llama.cpp",
     summary="The same in the shape that clients of llama.cpp's server expect.",
     answer=Alive,
-    errors=_OPEN,
     otherwise={503: StillLoading},
 )
+V1_HEALTH = structs.replace(HEALTH, path="/v1/health", summary="Another name of /health.")
 METRICS = Endpoint(
     method="GET",
     path="/metrics",
@@ -116,6 +114,7 @@ def routes(api: Api) -> Blueprint:
         return response
 
     @blueprint.get(HEALTH.path)
+    @blueprint.get(V1_HEALTH.path)
     def health() -> Response:
         if all(status.state == "ready" for status in _at_start(api.pool.statuses())):
             return json_answer(Alive())

@@ -17,6 +17,7 @@ from edged.api.keep_alive import keep_alive_s
 from edged.config.schema import Config
 from edged.errors import InvalidRequest, Overloaded, Unavailable
 from edged.lifecycle.pool import Pool
+from edged.policy.types import Kind
 from edged.service.liveness import Environ
 from edged.telemetry.metrics import Metrics
 
@@ -24,6 +25,11 @@ POLL_S = 0.25  # how soon a client that has gone is noticed while nothing is sen
 WAIT_HEADER = "X-Edged-Wait"
 _WAIT_VARIABLE = "HTTP_X_EDGED_WAIT"
 _LONGEST_WAIT_S = 24 * 3600
+_DOES: dict[str | None, str] = {
+    "generate": "generates text",
+    "embed": "makes embeddings (/v1/embeddings)",
+    "rank": "ranks documents (/v1/rerank)",
+}
 
 
 class Patience:
@@ -46,7 +52,9 @@ class Patience:
         if self._client_has_gone():
             raise ClientGone("the client has gone")
         if time.monotonic() > self.deadline:
-            raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+            raise Unavailable(
+                "it took longer than server.request_timeout allows: raise that, or ask for less", 1.0
+            )
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,18 +136,18 @@ class Api:
 
     def _take(self) -> None:
         if self.pool.draining:
-            raise Unavailable("edged is shutting down", 5.0)
+            raise Unavailable("edged is shutting down; try again when it is back", 5.0)
         most = self.config.server.max_requests
         if not self.places.take(most):
-            raise Overloaded(f"{most} requests are being worked on (server.max_requests)", 1.0)
+            raise Overloaded(f"{most} requests are being worked on, all that server.max_requests allows", 1.0)
         self.metrics.request_began()
 
     def _give_back(self) -> None:
         self.places.give_back()
         self.metrics.request_ended()
 
-    def call(self, model: Any, kind: str, patience: Patience, keep_alive: Any = None) -> Call:
-        """What the request's fields `model`, of this kind, and `keep_alive` say.
+    def call(self, model: Any, kind: Kind | None, patience: Patience, keep_alive: Any = None) -> Call:
+        """What the request's fields `model`, of this kind (None: of any), and `keep_alive` say.
 
         Raises InvalidRequest or UnknownModel.
         """
@@ -147,14 +155,13 @@ class Api:
             problem = "is missing" if model is None else "is not a string"
             raise InvalidRequest(f"model: {problem}; {self._which(kind)}", "model")
         found = self.pool.status(model).kind
-        if found not in (kind, None):  # of an unknown kind: its load says what is wrong
-            what = "makes embeddings (/v1/embeddings)" if found == "embed" else "generates text"
-            raise InvalidRequest(f"model: {model} {what}; {self._which(kind)}", "model")
+        if kind is not None and found not in (kind, None):  # of an unknown kind: its load says what is wrong
+            raise InvalidRequest(f"model: {model} {_DOES[found]}; {self._which(kind)}", "model")
         return Call(model=model, patience=patience, keep_alive_s=keep_alive_s(keep_alive))
 
-    def _which(self, kind: str) -> str:
-        fitting = [status.model for status in self.pool.statuses() if status.kind == kind]
-        return f"{kind} models here: {', '.join(fitting) or 'none'}"
+    def _which(self, kind: Kind | None) -> str:
+        fitting = [status.model for status in self.pool.statuses() if kind in (None, status.kind)]
+        return f"{kind or 'all'} models here: {', '.join(fitting) or 'none'}"
 
 
 def client_has_gone(environ: Environ) -> Callable[[], bool]:

@@ -1,5 +1,6 @@
 """HTTP to the edged that runs on this machine, for the verbs that ask it something."""
 
+import contextlib
 import http.client
 import os
 from collections.abc import Callable, Generator, Iterator
@@ -11,6 +12,7 @@ import click
 import msgspec
 
 from edged.cli import connection
+from edged.config.keys import parse_key
 from edged.config.load import load
 from edged.config.paths import tls_files
 from edged.config.schema import Config
@@ -50,7 +52,7 @@ def connect(config_file: Path | None, url: str | None) -> "Client":
     is_named = config_file is not None or "EDGED_CONFIG" in os.environ
     address = _configured(config) if is_named and config.server.port else _said(config)
     files = tls_files(config)
-    return Client(address, given_key or next(iter(config.access.api_keys), None), files[0] if files else None)
+    return Client(address, given_key or _key(config, address), files[0] if files else None)
 
 
 class Client:
@@ -147,7 +149,7 @@ def _problem(response: http.client.HTTPResponse) -> str:
     said = _json(response)
     message = _message(said)
     if response.status == 401:
-        return f"{message}; ${_KEY_VARIABLE} names one, and so does the configuration, which root may read"
+        return f"{message}; ${_KEY_VARIABLE} names one, and on the machine itself root needs none"
     return message or f"edged answered {response.status}"
 
 
@@ -161,6 +163,14 @@ def _message(said: Any) -> str | None:
 def _configured(config: Config) -> str:
     host = f"[{config.server.host}]" if ":" in config.server.host else config.server.host
     return f"{'https' if tls_files(config) else 'http'}://{host}:{config.server.port}"
+
+
+def _key(config: Config, address: str) -> str | None:
+    """What the running edged gives who administers this machine, else a key that is kept in plain text."""
+    with contextlib.suppress(EdgedError):
+        if ask("url").said == address and not (answer := ask("key")).failed:
+            return answer.said
+    return next(filter(None, (parse_key(line).text for line in config.access.api_keys)), None)
 
 
 def _said(config: Config) -> str:

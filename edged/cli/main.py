@@ -24,6 +24,7 @@ _VERBS = {
     "warmup": ("edged.cli.warmup", "Read models into memory and run a batch."),
     "reload": ("edged.cli.reload", "Apply the changed configuration to the running edged."),
     "bench": ("edged.cli.bench", "Measure how fast a server answers."),
+    "key": ("edged.cli.key", "Make API keys, list them, take them back."),
     "config": ("edged.cli.config", "Look at settings and change them."),
     "check-config": ("edged.cli.check_config", "Check a configuration file."),
     "config-schema": ("edged.cli.config_schema", "Print the configuration's JSON Schema."),

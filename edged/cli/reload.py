@@ -1,7 +1,11 @@
 """`edged reload`: have the running daemon apply its configuration as it is written now."""
 
+import os
+
 import click
 
+from edged.config import load
+from edged.config.credentials import key_file, read_keys
 from edged.errors import EdgedError
 
 
@@ -11,10 +15,26 @@ def command() -> None:
 
     Requests to models that did not change go on untouched. Returns when the changes are in force and the
     models answer. When the file is wrong, nothing changes and the command fails with the reason.
+
+    The service cannot read its file of keys, of which systemd gave it a copy when it started. Run by root,
+    this hands over the file as it is now.
     """
+    keys = _keys_of_the_service()
+    if keys is not None:
+        _asked("keys", keys)
+    click.echo(f"reloaded: {_asked('reload')}")
+
+
+def _asked(question: str, text: str = "") -> str:
     from edged.service.control import ask
 
-    answer = ask("reload")
+    answer = ask(question, text=text)
     if answer.failed:
         raise EdgedError(answer.said)
-    click.echo(f"reloaded: {answer.said}")
+    return answer.said
+
+
+def _keys_of_the_service() -> str | None:
+    """None where there is no such file, or it is not ours to read."""
+    file = key_file(load.SYSTEM_FILE)
+    return read_keys(file) if os.access(file, os.R_OK) else None

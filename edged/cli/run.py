@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from edged.config.load import load
+from edged.config.source import Source
 from edged.errors import EdgedError
 from edged.service.notify import notify
 
@@ -22,10 +22,11 @@ def command(config_path: Path | None, host: str | None, port: int | None, overri
     if port is not None:
         changes.append(f"server.port={port}")
     try:
-        config = load(config_path, changes)
+        source = Source(config_path, changes)
+        config = source.read()
         from edged.daemon import run
 
-        run(config, lambda: load(config_path, changes))
+        run(config, source)
     except EdgedError as error:
         cause = error.__cause__
         notify(status=str(error), errno=cause.errno if isinstance(cause, OSError) else None)

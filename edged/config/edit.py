@@ -56,15 +56,21 @@ def with_value(text: str, source: str, path: str, value: str) -> str:
     return changed
 
 
-def write(file: Path, text: str) -> None:
-    """Replace a file in one step; owner, group and mode stay. Raises EdgedError."""
+def write(file: Path, text: str, mode: int | None = None) -> None:
+    """Replace a file in one step; owner and group stay, and so does its mode unless another one is given.
+
+    With a mode the file may be new. Raises EdgedError.
+    """
     real = file.resolve()
     try:
         descriptor, name = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}.")
         try:
             with open(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
-                _take_after(real, stream.fileno())
+                if real.exists() or mode is None:
+                    _take_after(real, stream.fileno())
+                if mode is not None:
+                    os.fchmod(stream.fileno(), mode)
                 stream.flush()
                 os.fsync(stream.fileno())
             os.replace(name, real)

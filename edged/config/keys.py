@@ -51,17 +51,17 @@ def parse_key(line: str) -> ApiKey:
             " (or a line as `edged key add` writes it: NAME SCOPES sha256:...)"
         )
     name, scopes, key = words
+    check_name(name)
+    return _key(name, _scopes(scopes), key)
+
+
+def check_name(name: str) -> None:
+    """Raises BadKey for what is no name of a key."""
     if not _NAME.fullmatch(name):
         raise BadKey(
             "a key's name has up to 64 lower-case letters, digits, dots, dashes and underscores,"
             " and starts with a letter or digit"
         )
-    return _key(name, _scopes(scopes), key)
-
-
-def is_name(text: str) -> bool:
-    """Whether a key may have this name."""
-    return _NAME.fullmatch(text) is not None
 
 
 def new_key() -> str:

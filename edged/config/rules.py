@@ -81,7 +81,7 @@ def _access(access: Access) -> Iterator[Finding]:
     if access.mode == "any" and access.keyless:
         yield (
             ("access.keyless", "access.mode"),
-            "any lets the whole internet in, and needs a key for everything: remove keyless, or set mode to lan",
+            "any lets the whole internet in, so all it does needs a key: remove keyless",
         )
     yield from _keys(access.api_keys)
     for index, host in enumerate(access.hosts):

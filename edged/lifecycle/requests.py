@@ -82,7 +82,9 @@ class Pending:
             if answer is not None:
                 return answer
             check()
-        raise Unavailable("the answer took longer than server.request_timeout allows", 1.0)
+        raise Unavailable(
+            "it took longer than server.request_timeout allows: raise that, or ask for less", 1.0
+        )
 
     def take(self, wait_s: float) -> Answer | None:
         """The next answer, or None when there is none for `wait_s`. Raises what went wrong."""

@@ -18,7 +18,7 @@ def logprob(piece: bytes, position: int, n_top: int) -> protocol.TokenLogprob:
     """The log probability of a word: less by an eighth with each one before it, and by one with each rank."""
     best = -position / 8
     others = tuple((b" other%d" % rank, best - rank) for rank in range(1, n_top))
-    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top])
+    return protocol.TokenLogprob(piece, best, ((piece, best), *others)[:n_top], tuple(range(n_top + 1)))
 
 
 @dataclass(slots=True)
@@ -65,7 +65,8 @@ def next_event(job: Job) -> protocol.TokenEvent:
 
 def _said(job: Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
     entries = job.logprobs.release(job.text, ended=reason is not None)
-    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries)
+    stopped_by = job.text.stopped_by if reason else ""
+    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries, stopped_by)
 
 
 def told(asked: protocol.Tokenize | protocol.Detokenize | protocol.Render) -> protocol.FromRunner:

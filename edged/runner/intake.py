@@ -12,11 +12,13 @@ from edged.runner import protocol
 from edged.runner.engine.chat_format import chat_format
 from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
+from edged.runner.engine.gate import Gate
 from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
+from edged.runner.grammar import Grammar
 from edged.runner.model import Model
 from edged.runner.sampler import Sampler
 from edged.runner.vocabulary import Vocabulary
@@ -95,7 +97,7 @@ class Intake:
             n_prompt_tokens=len(prompt),
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary, stages(sampling), self._biases(sampling), sampling.grammar, prompt
+                self._vocabulary, stages(sampling), self._biases(sampling), self._grammar(request), prompt
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
@@ -108,6 +110,15 @@ class Intake:
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,
         )
+
+    def _grammar(self, request: protocol.Generate) -> Grammar | None:
+        """An answer's own, since it remembers what it has followed."""
+        sampling = request.sampling
+        if sampling.grammar is None:
+            return None
+        reasoning = self.chat.reasoning if self.chat and sampling.grammar_lets_think else None
+        gate = Gate(sampling.grammar_triggers, reasoning, opened=False)
+        return Grammar(self._vocabulary, sampling.grammar, gate, control_pieces=request.control_pieces)
 
     def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:
         """What is added to logits, whatever the request's chain."""

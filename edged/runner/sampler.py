@@ -5,19 +5,16 @@ in the `top_k` likeliest (or in the one), those and the tokens that biases and p
 result, and numpy finds them in a tenth of that.
 """
 
-import ctypes
 import math
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from llama_cpp import llama_cpp as llama
 
-from edged.errors import InvalidRequest
-from edged.runner.engine.candidates import CANDIDATE, Logits, Recent, Tokens, candidates, likeliest
+from edged.runner.engine.candidates import Logits, Recent, Tokens, candidates, likeliest
 from edged.runner.engine.sampling import Stage, n_decisive
+from edged.runner.grammar import Grammar, apply
 from edged.runner.vocabulary import Vocabulary
 
 _MIROSTAT_M = 100  # of the first Mirostat: how many tokens it looks at; llama-server's constant
@@ -31,10 +28,9 @@ class Sampler:
         vocabulary: Vocabulary,
         stages: Sequence[Stage],
         biases: Mapping[int, float],
-        grammar: str | None,
+        grammar: Grammar | None,
         prompt: Sequence[int],
     ) -> None:
-        """Raises InvalidRequest for a grammar that llama.cpp cannot parse."""
         self._biased_tokens = frozenset(biases)
         self._biased = np.fromiter(biases.keys(), np.intp, len(biases))
         self._biases = np.fromiter(biases.values(), np.float32, len(biases))
@@ -45,7 +41,7 @@ class Sampler:
         self._only_greedy = [name for name, _ in stages] == ["greedy"]
         self._raises = any(bias > 0 for bias in biases.values())
         self._may_end = bool(biases) or grammar is not None  # only these make tokens impossible
-        self._grammar = _grammar(vocabulary, grammar) if grammar is not None else None
+        self._grammar = grammar
         self._chain = llama.llama_sampler_chain_init(llama.llama_sampler_chain_default_params())
         for name, arguments in stages:
             llama.llama_sampler_chain_add(self._chain, _stage(vocabulary.size, name, arguments))
@@ -57,15 +53,15 @@ class Sampler:
         token = self._likeliest(logits)
         if token is None:
             token = self._pick(self._few(logits))
-        if self._grammar is None:
+        if self._grammar is None or (token is not None and self._grammar.lets(token)):
             if token is not None:
                 self._accept(token)
             return token
-        if token is None or not self._allowed(token):
-            token = self._pick(self._grammatical(logits))
+        if token is None or not self._grammar.allows(token):
+            token = self._grammatical(logits, self._grammar)
         if token is not None:
             self._accept(token)
-            llama.llama_sampler_accept(self._grammar, token)
+            self._grammar.accept(token)
         return token
 
     def _likeliest(self, logits: Logits) -> int | None:
@@ -77,9 +73,11 @@ class Sampler:
 
     def close(self) -> None:
         """Free chain and grammar. Safe to call twice."""
-        for sampler in filter(None, (self._chain, self._grammar)):
-            llama.llama_sampler_free(sampler)
-        self._chain = self._grammar = None
+        if self._chain:
+            llama.llama_sampler_free(self._chain)
+        self._chain = None
+        if self._grammar is not None:
+            self._grammar.close()
 
     def _few(self, logits: Logits) -> np.ndarray[Any, Any]:
         """Candidates enough to decide, with biases."""
@@ -102,24 +100,23 @@ class Sampler:
             among["logit"][np.searchsorted(among["id"], self._biased)] += self._biases
         return among
 
-    def _grammatical(self, logits: Logits) -> np.ndarray[Any, Any]:
+    def _grammatical(self, logits: Logits, grammar: Grammar) -> int | None:
         """What the grammar allows next, which is looked up only when the chain's choice was wrong."""
         every = candidates(logits, None)
-        _apply(self._grammar, every)
+        grammar.restrict(every)
         self._bias(every)
         possible: np.ndarray[Any, Any] = every[np.isfinite(every["logit"])]
-        return possible
-
-    def _allowed(self, token: int) -> bool:
-        one = np.array([(token, 1.0, 0.0)], CANDIDATE)
-        _apply(self._grammar, one)
-        return bool(np.isfinite(one["logit"][0]))
+        token = self._pick(possible)
+        while token is not None and not grammar.is_said(token):
+            possible = possible[possible["id"] != token]
+            token = self._pick(possible)
+        return token
 
     def _pick(self, among: np.ndarray[Any, Any]) -> int | None:
         """Run the chain; None where no candidate is possible: llama.cpp would take any, or abort."""
         if self._may_end and not np.isfinite(among["logit"]).any():
             return None
-        array = _apply(self._chain, among)
+        array = apply(self._chain, among)
         chosen = array.data[array.selected]
         return int(chosen.id) if chosen.logit > -math.inf else None
 
@@ -127,26 +124,6 @@ class Sampler:
         if self._recent is not None:
             self._recent.add(token)
             llama.llama_sampler_accept(self._chain, token)
-
-
-def _apply(sampler: Any, among: np.ndarray[Any, Any]) -> Any:
-    """Let llama.cpp change and reorder candidates in place; returns its own view of them."""
-    array = llama.llama_token_data_array(
-        data=ctypes.cast(among.ctypes.data, llama.llama_token_data_p),
-        size=len(among),
-        selected=-1,
-        sorted=False,
-    )
-    llama.llama_sampler_apply(sampler, ctypes.byref(array))
-    return array
-
-
-def _grammar(vocabulary: Vocabulary, grammar: str) -> Any:
-    with _silent_stderr():  # the parser prints the grammar, which is the user's
-        sampler = llama.llama_sampler_init_grammar(vocabulary.handle, grammar.encode(), b"root")
-    if not sampler:  # NULL in a chain ends the process
-        raise InvalidRequest("grammar: cannot be parsed; it must be GBNF with a `root` rule", "grammar")
-    return sampler
 
 
 def _stage(n_vocab: int, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -167,17 +144,3 @@ def _stage(n_vocab: int, name: str, arguments: tuple[Any, ...]) -> Any:
         "greedy": llama.llama_sampler_init_greedy,
     }
     return makers[name](*arguments)
-
-
-@contextmanager
-def _silent_stderr() -> Iterator[None]:
-    """Let what C code prints to stderr go nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -61,6 +61,22 @@ class Vocabulary:
                 return buffer.raw[:count]
             room = -count
 
+    def spelled(self, text: bytes) -> list[int] | None:
+        """Tokens whose bytes are exactly these, a character each; None where there is no token for one."""
+        try:
+            tokens = [self._letter(each) for each in text.decode("utf-8")]
+        except UnicodeDecodeError:
+            return None
+        return [each for each in tokens if each is not None] if None not in tokens else None
+
+    def _letter(self, character: str) -> int | None:
+        """A token of one character. Alone it may get a blank in front, behind others be a part of one."""
+        for before in ("", "\n", "a"):
+            last = self.tokenize(before + character, add_special=False, parse_special=False)[-1:]
+            if last and self.piece(last[0]) == character.encode():
+                return last[0]
+        return None
+
     def ends_generation(self, token: int) -> bool:
         """Whether the model says with this token that it has finished."""
         return bool(llama.llama_vocab_is_eog(self._vocab, token))

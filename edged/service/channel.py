@@ -151,6 +151,7 @@ class Channel(HTTPChannel):
         self._lingering = False
         self._seen = self._key()
         self._seen_at_s = time.monotonic()
+        self._backlog_since_s: float | None = None
 
     def phase(self) -> Phase:
         """What this connection is doing now."""
@@ -180,6 +181,15 @@ class Channel(HTTPChannel):
         if key != self._seen:
             self._seen, self._seen_at_s = key, now_s
         return now_s - self._seen_at_s
+
+    def backlog_s(self, now_s: float) -> float:
+        """How long output has waited for its reader without a pause, as far as sweeps have seen."""
+        if not self.total_outbufs_len:
+            self._backlog_since_s = None
+            return 0.0
+        if self._backlog_since_s is None:
+            self._backlog_since_s = now_s
+        return now_s - self._backlog_since_s
 
     def unfinished_body_bytes(self) -> int:
         """What a request that is not complete holds in memory."""

@@ -41,6 +41,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_body_bytes: int
     header_timeout_s: float
     idle_timeout_s: float
+    answer_timeout_s: float  # also for a reader that takes a byte now and then
 
     def patience_s(self, phase: Phase) -> float | None:
         """How long a connection may stay in a phase; None: as long as the application works on it."""
@@ -220,7 +221,8 @@ class Server:
             self._drop_idle()
         uploads = []
         for channel in self._channels():
-            if channel.age_s(now_s) > self._patience_s(channel, now_s):
+            is_overdue = channel.age_s(now_s) > self._patience_s(channel, now_s)
+            if is_overdue or channel.backlog_s(now_s) > self._limits.answer_timeout_s:
                 channel.handle_close()
             elif held_bytes := channel.unfinished_body_bytes():
                 uploads.append((held_bytes, channel))

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -112,6 +113,12 @@ class _Silent:
     def unloaded(self, plan: LoadPlan, cause: str) -> None: ...
 
 
+def eventually(check: Callable[[], bool]) -> bool:
+    """Wait until something that another process does has happened."""
+    patience = threading.Event()
+    return any(check() or patience.wait(0.01) for _ in range(int(PATIENCE_S / 0.01)))
+
+
 def chat_body(text: str, **more: Any) -> Json:
     """The body of a chat completion."""
     return {"model": "chat", "messages": [{"role": "user", "content": text}], **more}
@@ -160,6 +167,7 @@ def start(
             max_body_bytes=config.server.max_body,
             header_timeout_s=config.server.header_timeout,
             idle_timeout_s=config.server.idle_timeout,
+            answer_timeout_s=config.server.request_timeout,
         ),
     )
     server.set_app(create_app(pool, metrics))

@@ -1,7 +1,7 @@
 """Requests made by schemathesis from /openapi.json, and what is wrong with the answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import httpx
@@ -10,9 +10,13 @@ from msgspec import Struct, field
 from schemathesis.engine import events, from_schema
 from schemathesis.engine.recorder import CheckNode, Interaction, ScenarioRecorder
 
+from edged.api.work import WAIT_HEADER
 from tests.api.conftest import Json
-from tests.api.streamed import Streams
+from tests.api.streamed import Lines
 
+_GENERATES, _EMBEDS = "smollm2", "minilm"
+FAKES = {_GENERATES: "fake:generate", _EMBEDS: "fake:embed?n_embd=4"}
+_GENERATING = ("/v1/responses", "/api/chat", "/api/generate", "/apply-template")
 # Never ends by itself, and is tested on its own.
 _ENDLESS = ("/edged/v1/events",)
 # What no answer may be: a crash, a status, a body or a header that is not documented; and what breaks the
@@ -43,14 +47,14 @@ class Outcome(Struct):
         self.problems |= other.problems
 
 
-def fuzz(url: str, models: Sequence[str], n_examples: int, seed: int | None = None) -> Outcome:
+def fuzz(url: str, n_examples: int, seed: int | None = None) -> Outcome:
     """Send so many generated requests to each operation, after those that probe its limits."""
     document = httpx.get(f"{url}/openapi.json").json()
-    schema = schemathesis.openapi.from_dict(_naming(document, models), config=_config(url, n_examples, seed))
-    outcome, streams = Outcome(), Streams(document)
+    schema = schemathesis.openapi.from_dict(_answerable(document), config=_config(url, n_examples, seed))
+    outcome, lines = Outcome(), Lines(document)
     for event in from_schema(schema.exclude(path=list(_ENDLESS))).execute():
         if isinstance(event, events.ScenarioFinished):
-            _note(event.recorder, outcome, streams)
+            _note(event.recorder, outcome, lines)
         elif isinstance(event, events.NonFatalError | events.FatalError):
             outcome.problems[type(event).__name__] = str(event)
     return outcome
@@ -74,36 +78,58 @@ def _config(url: str, n_examples: int, seed: int | None) -> schemathesis.Config:
     )
 
 
-def _naming(document: Json, models: Sequence[str]) -> Json:
-    """The document, which now says which models there are: any other name ends with 404."""
-    for schema in _named_models(document["paths"]):
-        schema["enum"] = list(models)
+def _answerable(document: Json) -> Json:
+    """The document, which now says which models there are: any other name ends with 404.
+
+    It does not say that one may wait no time at all for them, which ends with 503, nor that there is an older
+    name of a field, which must not differ from the newer one.
+    """
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            given = operation.get("parameters", ())
+            operation["parameters"] = [each for each in given if each["name"] != WAIT_HEADER]
+            for schema in _named_models(operation):
+                schema["enum"] = _fitting(path)
+            if "max_completion_tokens" in _fields_of(operation):
+                del _fields_of(operation)["max_tokens"]
+                del operation["requestBody"]["content"]["application/json"]["example"]["max_tokens"]
     return document
 
 
-def _named_models(paths: Json) -> Iterator[Any]:
-    for operation in (operation for path in paths.values() for operation in path.values()):
-        for parameter in operation.get("parameters", ()):
-            if parameter["name"] == "model":
-                yield parameter["schema"]
-        body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
-        for name, schema in body.get("schema", {}).get("properties", {}).items():
-            if name in ("model", "name"):
-                yield schema
+def _fitting(path: str) -> list[str]:
+    if "embed" in path or "rerank" in path:
+        return [_EMBEDS]
+    return [_GENERATES] if "complet" in path or path in _GENERATING else [_GENERATES, _EMBEDS]
 
 
-def _note(recorder: ScenarioRecorder, outcome: Outcome, streams: Streams) -> None:
+def _named_models(operation: Json) -> Iterator[Any]:
+    for parameter in operation["parameters"]:
+        if parameter["name"] == "model":
+            yield parameter["schema"]
+    fields = _fields_of(operation)
+    if "model" in fields:
+        yield fields["model"]
+
+
+def _fields_of(operation: Json) -> Json:
+    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+    fields: Json = body.get("schema", {}).get("properties", {})
+    return fields
+
+
+def _note(recorder: ScenarioRecorder, outcome: Outcome, lines: Lines) -> None:
     operation = recorder.label
     answers = outcome.answers.setdefault(operation, Counter())
     for case_id, sent in recorder.interactions.items():
-        for problem, how in _problems(operation, recorder.checks.get(case_id, ()), sent, streams):
-            request = f"{sent.request.method} {sent.request.uri}\n{_text(sent.request.body)}"
-            outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}")
+        for problem, how in _problems(operation, recorder.checks.get(case_id, ()), sent, lines):
+            request = f"{sent.request.method} {sent.request.uri} {_text(sent.request.body)}"
+            answer = "" if sent.response is None else _text(sent.response.content)
+            outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}\n{answer}")
         answers[0 if sent.response is None else sent.response.status_code] += 1
 
 
 def _problems(
-    operation: str, checks: Iterable[CheckNode], sent: Interaction, streams: Streams
+    operation: str, checks: Iterable[CheckNode], sent: Interaction, lines: Lines
 ) -> Iterator[tuple[str, str]]:
     """What is wrong with one answer, and how."""
     for check in checks:
@@ -113,7 +139,7 @@ def _problems(
         yield "no answer", f"within {_PATIENCE_S} s"
         return
     media_type = "".join(sent.response.headers.get("content-type", [])).partition(";")[0]
-    how = streams.problem(operation, sent.response.status_code, media_type, sent.response.content)
+    how = lines.problem(operation, sent.response.status_code, media_type, sent.response.content)
     if how is not None:
         yield "stream", how
 

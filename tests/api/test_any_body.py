@@ -6,13 +6,19 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Struct
 
-from edged.api.body import parse_fields
-from edged.api.openai.chat import take_messages
-from edged.api.openai.completions import take_prompt
-from edged.api.openai.generation import take_stream
-from edged.api.openai.inputs import parse_input
-from edged.api.openai.sampling import LengthFields, SamplingFields, take_length, take_sampling
+from edged.api.body import parse_fields, request_of
+from edged.api.generation.order import order_of
+from edged.api.openai import chat, completions
+from edged.api.openai import tools as chat_tools
+from edged.api.openai.chat_request import ChatRequest
+from edged.api.openai.completion_request import CompletionRequest
+from edged.api.openai.embeddings import EMBEDDINGS, EmbeddingsRequest
+from edged.api.openai.inputs import inputs_of
+from edged.api.openai.response_format import given as schema_given
+from edged.api.openai.responses import routes as responses
+from edged.api.openai.responses.request import ResponsesRequest
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
@@ -22,41 +28,71 @@ _JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
     max_leaves=8,
 )
-_MESSAGE = st.fixed_dictionaries({"role": st.just("user") | _JSON, "content": _JSON}) | _JSON
-_NAMES = (*SamplingFields.__struct_fields__, *LengthFields.__struct_fields__, "stream", "stream_options")
-_BODY = st.fixed_dictionaries(
-    {},
+_PART = st.fixed_dictionaries({"type": st.sampled_from(["text", "input_text"]), "text": _JSON}) | _JSON
+_FUNCTION = st.fixed_dictionaries({"name": _JSON}, optional={"parameters": _JSON, "description": _JSON})
+_TOOL = st.fixed_dictionaries({"type": st.just("function"), "function": _FUNCTION}) | _JSON
+_CALL = st.fixed_dictionaries(
+    {"id": _JSON, "function": st.fixed_dictionaries({"name": _JSON, "arguments": _JSON})}
+)
+_MESSAGE = st.fixed_dictionaries(
+    {
+        "role": st.sampled_from(["user", "assistant", "tool"]) | _JSON,
+        "content": st.lists(_PART, max_size=2) | _JSON,
+    },
+    optional={"tool_calls": st.lists(_CALL | _JSON, max_size=2), "tool_call_id": _JSON, "name": _JSON},
+)
+_ITEM = st.fixed_dictionaries(
+    {"type": st.sampled_from(["message", "function_call", "function_call_output", "reasoning"]) | _JSON},
     optional={
-        **dict.fromkeys(_NAMES, _JSON),
-        "messages": st.lists(_MESSAGE, max_size=3) | _JSON,
-        "prompt": _JSON,
-        "input": _JSON,
+        "role": st.just("user") | _JSON,
+        **dict.fromkeys(("content", "output", "summary"), st.lists(_PART, max_size=2) | _JSON),
+        **dict.fromkeys(("call_id", "name", "arguments"), _JSON),
     },
 )
 
 
-def understood(body: dict[str, Any]) -> list[protocol.ToRunner]:
-    """What the endpoints would make of these fields. Raises InvalidRequest."""
-    fields = parse_fields(json.dumps(body).encode())
-    text, tokens = take_prompt(fields) if "prompt" in fields else (None, None)
-    texts, token_lists = parse_input(fields.pop("input")) if "input" in fields else ((), ())
-    messages = take_messages(fields) if "messages" in fields else None
-    sampling = take_sampling(fields)
-    max_tokens, stop = take_length(fields)
-    take_stream(fields)
-    return [
-        protocol.Generate(id=1, messages=messages, sampling=sampling, max_tokens=max_tokens, stop=stop),
-        protocol.Generate(id=2, text=text, tokens=tokens),
-        protocol.Embed(id=3, texts=texts, token_lists=token_lists),
-    ]
+def _bodies(kind: type[Struct], **usual: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """Bodies with some of a request's fields, whose values are anything, and its own where it needs them."""
+    names = dict.fromkeys(kind.__struct_fields__, _JSON)
+    return st.fixed_dictionaries(usual, optional={name: names[name] for name in names.keys() - usual.keys()})
 
 
-@given(_BODY)
+@given(_bodies(ChatRequest, messages=st.lists(_MESSAGE, max_size=3), tools=st.lists(_TOOL, max_size=2)))
 @settings(max_examples=300, deadline=None)
-def test_any_json_is_understood_or_refused(body: dict[str, Any]) -> None:
+def test_any_chat_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
-        for frame in understood(body):
-            protocol.pack(frame)
+        wanted = request_of(parse_fields(json.dumps(body).encode()), chat.CHAT, ChatRequest)
+        offer = chat_tools.offer(wanted.tools, wanted.tool_choice, parallel=True)
+        generate = chat.generate_of(wanted)
+        order_of(generate, offer, schema_given(wanted.json_schema))
+        protocol.pack(generate)
+
+
+@given(_bodies(CompletionRequest, prompt=_JSON))
+@settings(max_examples=200, deadline=None)
+def test_any_completion_is_understood_or_refused(body: dict[str, Any]) -> None:
+    with contextlib.suppress(InvalidRequest):
+        fields = parse_fields(json.dumps(body).encode())
+        wanted = request_of(fields, completions.COMPLETIONS, CompletionRequest)
+        protocol.pack(completions.generate_of(wanted))
+
+
+@given(_bodies(ResponsesRequest, input=st.lists(_ITEM, max_size=3) | _JSON))
+@settings(max_examples=300, deadline=None)
+def test_any_response_is_understood_or_refused(body: dict[str, Any]) -> None:
+    with contextlib.suppress(InvalidRequest):
+        fields = parse_fields(json.dumps(body).encode())
+        protocol.pack(responses.generate_of(request_of(fields, responses.RESPONSES, ResponsesRequest)))
+
+
+@given(_JSON | st.lists(st.text() | st.integers(0, 9) | st.lists(st.integers(0, 9))))
+@settings(max_examples=200, deadline=None)
+def test_any_input_is_understood_or_refused(value: Any) -> None:
+    with contextlib.suppress(InvalidRequest):
+        fields = parse_fields(json.dumps({"input": value}).encode())
+        texts, token_lists = inputs_of(request_of(fields, EMBEDDINGS, EmbeddingsRequest).input, "input")
+        assert bool(texts) != bool(token_lists)
+        protocol.pack(protocol.Embed(id=1, texts=texts, token_lists=token_lists))
 
 
 @given(st.binary() | st.text().map(str.encode))

@@ -33,7 +33,7 @@ def test_prompts_are_texts_or_tokens(edged: Running, prompt: object, text: str) 
 def test_what_is_no_prompt_is_refused(edged: Running, prompt: object) -> None:
     answer = edged.post("/v1/completions", {"model": "chat", "prompt": prompt})
     assert answer.status == 400
-    assert answer.error["param"] == "prompt"
+    assert answer.error["param"].startswith("prompt")
 
 
 def test_several_prompts_are_not_supported(edged: Running) -> None:

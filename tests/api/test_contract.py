@@ -7,10 +7,9 @@ from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.work import Api, Places
 from tests.api.conftest import Running, Serve
-from tests.api.fuzzing import fuzz
+from tests.api.fuzzing import FAKES, fuzz
 
 _N_EXAMPLES = 12
-_MODELS = {"smollm2": "fake:generate", "minilm": "fake:embed?n_embd=4"}
 _WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
 
 
@@ -42,7 +41,7 @@ def test_the_page_is_served_with_its_policy(edged: Running) -> None:
 
 @pytest.mark.parametrize("endpoint", _WITH_EXAMPLE, ids=lambda each: each.path)
 def test_an_example_is_answered(serve: Serve, endpoint: Endpoint) -> None:
-    answer = serve(_MODELS).call(endpoint.method, endpoint.path, endpoint.example)
+    answer = serve(FAKES).call(endpoint.method, endpoint.path, endpoint.example)
     assert answer.status == endpoint.status, answer.body
 
 
@@ -54,7 +53,10 @@ def test_parameters_of_a_url_are_understood_or_refused_by_name(edged: Running, w
 
 
 def test_whatever_is_sent_the_answer_is_one_that_is_described(serve: Serve) -> None:
-    running = serve(_MODELS, server={"max_requests": 16})
-    outcome = fuzz(running.server.url, list(_MODELS), _N_EXAMPLES, seed=1)
+    running = serve(FAKES, server={"max_requests": 16})
+    outcome = fuzz(running.server.url, _N_EXAMPLES, seed=1)
     assert not outcome.problems, "\n\n".join(f"{what}\n{how}" for what, how in outcome.problems.items())
-    assert outcome.n_requests > 10 * len(ENDPOINTS)
+    never = [
+        operation for operation, answers in outcome.answers.items() if not {200, 202, 204} & set(answers)
+    ]
+    assert not never, "nothing that was generated got inside"

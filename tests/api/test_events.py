@@ -8,8 +8,7 @@ from typing import Any
 
 from edged.api.native.events import stream
 from edged.lifecycle.feed import MOST_FOLLOWERS, Feed, PressureStep
-from tests.api.conftest import Json, Running, Serve
-from tests.api.test_work import eventually
+from tests.api.conftest import Json, Running, Serve, eventually
 
 
 def follow(running: Running) -> http.client.HTTPResponse:

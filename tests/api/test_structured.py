@@ -5,12 +5,15 @@ from typing import Any
 
 import pytest
 
-from edged.api.body import Fields
+from edged.api.body import Fields, request_of
 from edged.api.json_schema import grammar_of
-from edged.api.openai.response_format import take_chat_format, take_text_format
+from edged.api.openai.chat import CHAT
+from edged.api.openai.chat_request import ChatRequest
+from edged.api.openai.completion_request import CompletionRequest
+from edged.api.openai.completions import COMPLETIONS, generate_of
+from edged.api.openai.response_format import given, only, schema_of
 from edged.errors import InvalidRequest
-from edged.runner.protocol import Sampling
-from tests.api.conftest import Json, Running
+from tests.api.conftest import Json, Running, chat_body
 
 SCHEMA: Json = {
     "type": "object",
@@ -19,6 +22,12 @@ SCHEMA: Json = {
     "additionalProperties": False,
 }
 NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEMA}
+
+
+def asked(fields: Fields) -> tuple[Any, str] | None:
+    """The schema that a chat with these fields is held to."""
+    wanted = request_of(chat_body("hi", **fields), CHAT, ChatRequest)
+    return only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
 
 
 @pytest.mark.parametrize(
@@ -34,11 +43,10 @@ NAMED: Json = {"name": "it", "description": "x", "strict": True, "schema": SCHEM
         ({"json_schema": True}, True),
     ],
 )
-def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) -> None:
-    taken = dict(fields)
-    sampling = take_chat_format(taken, Sampling(temperature=0.5))
-    assert sampling == Sampling(temperature=0.5, grammar=grammar_of(schema, "schema"))
-    assert not taken
+def test_formats_are_schemas(edged: Running, fields: Fields, schema: Any) -> None:
+    found = asked(fields)
+    assert found is not None
+    assert found[0] == schema
     assert edged.chat("hi", **fields).status == 200
 
 
@@ -47,12 +55,13 @@ def test_formats_become_grammars(edged: Running, fields: Fields, schema: Any) ->
     [{}, {"response_format": None}, {"response_format": {"type": "text"}}, {"json_schema": None}],
 )
 def test_no_format_leaves_the_answer_free(fields: Fields) -> None:
-    assert take_chat_format(fields, Sampling(grammar='root ::= "x"')).grammar == 'root ::= "x"'
+    assert asked({**fields, "grammar": 'root ::= "x"'}) is None
 
 
 def test_text_completions_take_a_schema(edged: Running) -> None:
-    assert take_text_format({"json_schema": SCHEMA}, Sampling()).grammar == grammar_of(SCHEMA, "schema")
     body = {"model": "chat", "prompt": "hi", "json_schema": SCHEMA}
+    wanted = request_of(dict(body), COMPLETIONS, CompletionRequest)
+    assert generate_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
     assert edged.post("/v1/completions", body).status == 200
     answer = edged.post("/v1/completions", body | {"json_schema": {"not": {}}})
     assert (answer.status, answer.error["param"]) == (400, "json_schema.not")

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from edged.policy.types import Prediction
-from tests.api.conftest import PATIENCE_S, Answer, Running, Serve, chat_body
-from tests.api.test_work import eventually
+from tests.api.conftest import PATIENCE_S, Answer, Running, Serve, chat_body, eventually
 
 LONG_LOAD = "fake:generate?load_s=600"
 

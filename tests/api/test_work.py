@@ -5,20 +5,13 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.api.conftest import PATIENCE_S, Answer, Running, Serve, chat_body
+from tests.api.conftest import PATIENCE_S, Answer, Running, Serve, chat_body, eventually
 
 ENDLESS = {"ignore_eos": True}
-
-
-def eventually(check: Callable[[], bool]) -> bool:
-    """Wait until something that another process does has happened."""
-    patience = threading.Event()
-    return any(check() or patience.wait(0.01) for _ in range(int(PATIENCE_S / 0.01)))
 
 
 def send(running: Running, body: dict[str, Any], path: str = "/v1/chat/completions") -> socket.socket:

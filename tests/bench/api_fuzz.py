@@ -1,7 +1,7 @@
 """Generated requests to every endpoint, by what /openapi.json says of it.
 
-`.venv/bin/python -m tests.bench.api_fuzz --help`. The whole daemon's HTTP serves fake models: what is tried is
-whether edged answers, and answers as it says. A share of this runs with the tests.
+`.venv/bin/python -m tests.bench.api_fuzz --help`. All of edged's HTTP serves fake models: what is tried is
+whether it answers, and answers as it says. A share of this runs with the tests.
 """
 
 import random
@@ -10,10 +10,9 @@ from collections import Counter
 import click
 
 from tests.api.conftest import start, stop
-from tests.api.fuzzing import Outcome, fuzz
+from tests.api.fuzzing import FAKES, Outcome, fuzz
 from tests.bench import report
 
-_MODELS = {"smollm2": "fake:generate", "minilm": "fake:embed?n_embd=4"}
 _EXAMPLES = 100  # of each operation, in a round
 
 
@@ -27,10 +26,10 @@ def main(n_requests: int, seed: int | None) -> None:
     seed = random.randrange(1 << 32) if seed is None else seed
     click.echo(f"seed {seed}")
     whole = Outcome()
-    running = start(_MODELS, server={"max_requests": 16})
+    running = start(FAKES, server={"max_requests": 16})
     try:
         while whole.n_requests < n_requests:
-            whole.add(fuzz(running.server.url, list(_MODELS), _EXAMPLES, seed))
+            whole.add(fuzz(running.server.url, _EXAMPLES, seed))
             click.echo(f"{whole.n_requests} requests")
             seed += 1
     finally:

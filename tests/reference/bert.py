@@ -28,6 +28,11 @@ class ReferenceBert:
 
     def embed_tokens(self, ids: list[int]) -> Floats:
         """The unit vector of one token list, special tokens included."""
+        mean: Floats = self.hidden(ids).mean(axis=0, dtype=np.float32)
+        return mean / np.float32(np.linalg.norm(mean))
+
+    def hidden(self, ids: list[int]) -> Floats:
+        """A vector for each of the tokens."""
         tables = "embeddings.{}_embeddings.weight"
         hidden = self._weights[tables.format("word")][ids]
         hidden = hidden + self._weights[tables.format("position")][: len(ids)]
@@ -39,8 +44,7 @@ class ReferenceBert:
             hidden = self._norm(
                 hidden + self._linear(inner, f"{stem}output.dense"), f"{stem}output.LayerNorm"
             )
-        mean: Floats = hidden.mean(axis=0, dtype=np.float32)
-        return mean / np.float32(np.linalg.norm(mean))
+        return hidden
 
     def _attention(self, hidden: Floats, stem: str) -> Floats:
         n_tokens, width = hidden.shape

@@ -50,9 +50,9 @@ class Service:
         connection.sock = self.machine.connect(PORT)
         return connection
 
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def call(self, method: str, path: str, body: Any = None, key: str | None = None) -> tuple[int, Any]:
         """Status and JSON (or text) of one request."""
-        return http_json.call(self.connection(), method, path, body)
+        return http_json.call(self.connection(), method, path, body, key)
 
     def chat(self, content: str, model: str = "smollm2", **options: Any) -> tuple[int, Any]:
         """One short greedy chat completion."""
@@ -60,9 +60,9 @@ class Service:
         body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 4, **options}
         return self.call("POST", "/v1/chat/completions", body)
 
-    def embed(self, text: str) -> int:
+    def embed(self, text: str, key: str | None = None) -> int:
         """The status of one embeddings request."""
-        return self.call("POST", "/v1/embeddings", {"model": "minilm", "input": text})[0]
+        return self.call("POST", "/v1/embeddings", {"model": "minilm", "input": text}, key)[0]
 
     def models(self) -> dict[str, dict[str, Any]]:
         """Name -> status of every model."""

@@ -1,7 +1,6 @@
 """What the unit promises, seen from inside the daemon's and the runners' own processes."""
 
 import errno
-import json
 import platform
 import re
 import subprocess
@@ -156,14 +155,7 @@ def test_keys_come_from_a_file_that_only_root_can_read(service: Service) -> None
     try:
         service.systemctl("restart", "edged")
         assert service.embed("without a key") == 401
-        connection = service.connection()
-        try:
-            headers = {"Authorization": f"Bearer {_KEY}", "Content-Type": "application/json"}
-            body = json.dumps({"model": "minilm", "input": "with it"})
-            connection.request("POST", "/v1/embeddings", body, headers)
-            assert connection.getresponse().status == 200
-        finally:
-            connection.close()
+        assert service.embed("with it", key=_KEY) == 200
         daemon = service.daemon
         for process in (daemon, *daemon.children()):
             assert _KEY not in " ".join((*process.cmdline(), *process.environ().values()))

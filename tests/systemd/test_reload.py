@@ -56,6 +56,30 @@ def test_access_changes_at_once(service: Service) -> None:
     assert service.embed("hello") == 200
 
 
+def test_keys_come_and_go_without_a_restart(service: Service, lap: Lap) -> None:
+    """systemd copies the file of keys only when the service starts: root's reload hands it over."""
+    file, daemon = service.machine.root / "etc/edged/api_keys", service.daemon
+    run = service.machine.run
+    try:
+        key = run("edged", "key", "add", "tablet").stdout.strip()
+        assert service.embed("not in force yet") == 200
+        with lap("systemctl reload that brings a key"):
+            service.systemctl("reload", "edged")
+        assert service.embed("without a key") == 401
+        assert service.embed("with it", key=key) == 200
+        assert "smollm2" in run("edged", "ps").stdout  # root needs none
+        run("edged", "key", "add", "admin", "--scope", "manage")
+        run("edged", "key", "remove", "tablet")
+        run("edged", "reload")
+        assert service.embed("with what was taken back", key=key) == 401
+        assert (file.stat().st_mode & 0o777, service.daemon) == (0o600, daemon)
+        assert key not in file.read_text()
+    finally:
+        file.unlink(missing_ok=True)
+        service.systemctl("restart", "edged")
+    assert service.embed("without a key") == 200
+
+
 def test_a_bad_file_changes_nothing_and_says_why(service: Service, lap: Lap) -> None:
     before = {name: service.runner(name) for name in service.models()}
     daemon, after = service.daemon, service.cursor()

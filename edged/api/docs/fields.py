@@ -6,6 +6,7 @@ from typing import Any, Literal
 from msgspec import Struct, inspect, json
 from msgspec.structs import replace
 
+from edged.api.auth import scopes_of
 from edged.api.endpoint import Endpoint
 
 Fate = Literal["honoured", "no effect", "refused"]
@@ -40,9 +41,11 @@ def fields_of(endpoint: Endpoint) -> list[Field]:
 
 
 def answers(endpoint: Endpoint) -> str:
-    """What comes back where nothing goes wrong: `Answers 200, application/json.`"""
+    """Who may ask, and what comes back where nothing goes wrong."""
     kinds = [endpoint.media_type, *([endpoint.stream_type] if endpoint.stream is not None else [])]
-    return f"Answers {endpoint.status}, {' or '.join(dict.fromkeys(kinds))}."
+    given = f"Answers {endpoint.status}, {' or '.join(dict.fromkeys(kinds))}."
+    scopes = " or ".join(scopes_of(endpoint.method, endpoint.path))
+    return f"{given} A key needs the scope {scopes}." if scopes else f"{given} No key is needed."
 
 
 def _together(one: Field, other: Field) -> Field:
@@ -77,7 +80,7 @@ def _of_struct(kind: inspect.StructType, path: str, within: tuple[type, ...]) ->
             values=_words(field.type),
             fate="honoured",
             text=_description(field.type),
-            required=field.required,
+            required=field.required or _is_needed(field.type),
         )
         yield from _honoured(field.type, name, within)
 
@@ -89,6 +92,12 @@ def _description(kind: inspect.Type) -> str:
     if isinstance(kind, inspect.UnionType):
         return next(filter(None, map(_description, kind.types)), "")
     return ""
+
+
+def _is_needed(kind: inspect.Type) -> bool:
+    if isinstance(kind, inspect.Metadata):
+        return "x-needed" in (kind.extra_json_schema or {}) or _is_needed(kind.type)
+    return isinstance(kind, inspect.UnionType) and any(map(_is_needed, kind.types))
 
 
 def _words(kind: inspect.Type) -> str:

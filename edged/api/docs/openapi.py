@@ -7,11 +7,12 @@ from http import HTTPStatus
 from msgspec import Struct
 
 from edged import __version__
-from edged.api.docs.schemas import Json, Schemas, request_schema
+from edged.api.auth import scopes_of
+from edged.api.docs.schemas import Json, Schemas, request_schema, streamed_kinds
 from edged.api.endpoint import Endpoint, Family
 from edged.api.event_stream import EVENT_STREAM
 from edged.api.work import WAIT_HEADER
-from edged.service.wire import ErrorAnswer
+from edged.service.wire import ErrorAnswer, OllamaError
 
 FAMILIES: dict[Family, str] = {
     "openai": "What clients of OpenAI's API speak.",
@@ -47,12 +48,6 @@ _WAIT: Json = {
 }
 
 
-class OllamaError(Struct, frozen=True):
-    """An error as ollama's clients expect it."""
-
-    error: str
-
-
 def document(endpoints: Iterable[Endpoint]) -> Json:
     """The whole description."""
     endpoints = tuple(endpoints)
@@ -62,13 +57,13 @@ def document(endpoints: Iterable[Endpoint]) -> Json:
         at = paths.setdefault(_PARAMETER.sub(r"{\1}", endpoint.path), {})
         at[endpoint.method.lower()] = _operation(endpoint, schemas)
     about = "A model server for small Linux boxes."
-    key = {"type": "http", "scheme": "bearer", "description": "Needed where the configuration has keys."}
+    needed = "Needed where the configuration has keys; with one of these scopes."
+    key = {"type": "http", "scheme": "bearer", "description": needed}
     return {
         "openapi": "3.1.0",
         "info": {"title": "edged", "version": __version__, "description": about},
         "servers": [{"url": "/"}],
         "tags": [{"name": name, "description": text} for name, text in FAMILIES.items()],
-        "security": [{}, {"key": []}],
         "paths": paths,
         "components": {
             "responses": _error_answers(endpoints, schemas),
@@ -84,6 +79,7 @@ def _operation(endpoint: Endpoint, schemas: Schemas) -> Json:
         "operationId": operation_id(endpoint),
         "tags": [endpoint.family],
         "summary": endpoint.summary,
+        "security": [{}, *({"key": [scope]} for scope in scopes_of(endpoint.method, endpoint.path))],
         "responses": _responses(endpoint, schemas),
     }
     if parameters := [*_in_path(endpoint), *_in_query(endpoint, schemas), *_in_header(endpoint)]:
@@ -104,6 +100,8 @@ def operation_id(endpoint: Endpoint) -> str:
 def statuses(endpoint: Endpoint) -> list[int]:
     """Every status that an answer can have."""
     given = {endpoint.status, *endpoint.otherwise, *endpoint.errors}
+    if scopes_of(endpoint.method, endpoint.path):
+        given.add(401)
     if _names_a_model(endpoint):
         given.add(404)
     if endpoint.request is not None:
@@ -193,13 +191,15 @@ def _content(endpoint: Endpoint, schemas: Schemas) -> Json:
 
 def _streamed(endpoint: Endpoint, schemas: Schemas) -> Json:
     """Of one event, or one line: OpenAPI 3.1 has no words for a stream of them."""
-    options = [schemas.of(endpoint.stream)]
+    options = [schemas.of(kind) for kind in streamed_kinds(endpoint)]
     if endpoint.request is not None:  # what goes wrong after the first byte is told within the stream
         options.append(schemas.of(_error_kind(endpoint)))
     each: Json = options[0] if len(options) == 1 else {"anyOf": options}
     if endpoint.stream_type != EVENT_STREAM:
         return {"description": "Each line.", **each}
-    data = {"type": "string", "contentMediaType": _JSON, "contentSchema": each}
+    data: Json = {"type": "string", "contentMediaType": _JSON, "contentSchema": each}
+    if endpoint.stream_end is not None:
+        data = {"anyOf": [{"const": endpoint.stream_end}, data]}
     return {
         "description": "Each event.",
         "type": "object",

@@ -66,8 +66,7 @@ def _section(endpoint: Endpoint) -> str:
 def _example(endpoint: Endpoint) -> str:
     if endpoint.example is None:
         return ""
-    body = json.dumps(endpoint.example, ensure_ascii=False)
-    return f"<pre>{escape(body)}</pre>"
+    return f"<pre>{escape(json.dumps(endpoint.example, ensure_ascii=False))}</pre>"
 
 
 def _table(fields: list[Field]) -> str:

@@ -1,7 +1,8 @@
 """JSON Schemas of what endpoints take and give, by msgspec, in the names of an OpenAPI document."""
 
 from collections.abc import Iterable
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import msgspec
 
@@ -60,9 +61,17 @@ def request_schema(endpoint: Endpoint, schemas: Schemas) -> Json:
     return {**fields, "properties": {**fields["properties"], **harmless, **refused}}
 
 
+def streamed_kinds(endpoint: Endpoint) -> tuple[Any, ...]:
+    """The types of a stream's events, one by one: msgspec knows no union of structs without tags."""
+    if endpoint.stream is None:
+        return ()
+    is_union = get_origin(endpoint.stream) in (Union, UnionType)
+    return get_args(endpoint.stream) if is_union else (endpoint.stream,)
+
+
 def _kinds(endpoint: Endpoint) -> Iterable[Any]:
-    given = (endpoint.request, endpoint.query, endpoint.answer, endpoint.stream, *endpoint.otherwise.values())
-    return (kind for kind in given if kind is not None)
+    given = (endpoint.request, endpoint.query, endpoint.answer, *streamed_kinds(endpoint))
+    return (kind for kind in (*given, *endpoint.otherwise.values()) if kind is not None)
 
 
 def _references(node: Any) -> Iterable[str]:
@@ -84,6 +93,8 @@ def _tidy(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     tidied = {key: _tidy(value) for key, value in node.items() if (key, value) != ("default", None)}
+    if isinstance(tidied.get("properties"), dict):
+        _require(tidied)
     if isinstance(tidied.get("$ref"), str):
         tidied["$ref"] = _AT + _short(tidied["$ref"].removeprefix(_AT))
     for option in tidied.get("anyOf", ()):
@@ -92,6 +103,17 @@ def _tidy(node: Any) -> Any:
     if isinstance(tidied.get("discriminator"), dict):
         del tidied["discriminator"]  # its mapping repeats what each option's own tag says
     return tidied
+
+
+def _require(struct: Json) -> None:
+    """Fields that are marked as needed are required, and never null."""
+    for name, schema in struct["properties"].items():
+        schema.pop("x-needed", None)  # it has no other option
+        for option in schema.get("anyOf", ()):
+            if option.pop("x-needed", False):
+                struct["properties"][name] = {**schema, **option}
+                del struct["properties"][name]["anyOf"]
+                struct["required"] = [*struct["required"], name]
 
 
 def _short(name: str) -> str:

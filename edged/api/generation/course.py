@@ -94,4 +94,5 @@ class Course:
                 n_generated=event.n_generated,
                 logprobs=event.logprobs if place == 0 else (),
                 finish_reason=reason if place == len(deltas) - 1 else None,
+                stopped_by=event.stopped_by if place == len(deltas) - 1 else "",
             )

@@ -38,6 +38,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     n_generated: int  # tokens of this answer so far
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
+    stopped_by: str = ""  # the stop text that ended the answer
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -58,6 +59,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     logprobs: tuple[TokenLogprob, ...]
     finish_reason: FinishReason
     n_generated: int
+    stopped_by: str = ""
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -131,5 +133,6 @@ class Collected:
             calls=tuple(self._calls),
             logprobs=tuple(self._logprobs),
             finish_reason=self._last.finish_reason,
+            stopped_by=self._last.stopped_by,
             n_generated=self._last.n_generated,
         )

@@ -11,23 +11,23 @@ from typing import Any
 from edged.api.json_schema.gbnf import EMPTY, Rules, Shape, literal
 from edged.api.json_schema.keywords import refused, step
 from edged.api.json_schema.normal import Alternative, Normal
-from edged.api.json_schema.regular import CHARACTERS, Language, TooLarge
+from edged.api.json_schema.regular import CHARACTERS, Language
 from edged.api.json_schema.scalars import ANY_DEPTH, Scalars, counts
+from edged.api.json_schema.work import Work
 
 MAX_PROPERTIES = 200
-_MAX_COMPARED = 4 << 20
 
 
 class Build:
-    """One schema's rules under way."""
+    """One schema's rules, written beside those of others."""
 
-    def __init__(self, normal: Normal, budget: int) -> None:
+    def __init__(self, normal: Normal, rules: Rules, language: Language, work: Work) -> None:
         self._normal = normal
-        self._language = Language(budget)
-        self.rules = Rules()
-        self._scalars = Scalars(self.rules, self._language)
-        self._known: dict[str, str] = {}
-        self._n_compared = 0
+        self._language = language
+        self._work = work
+        self.rules = rules
+        self._scalars = Scalars(rules, language)
+        self._own: dict[str, str] = {}
 
     def rule(self, schema: Any, path: str) -> str:
         """The name of a rule for a schema's instances. Raises InvalidRequest, TooLarge."""
@@ -74,19 +74,18 @@ class Build:
     def _alternative(self, alternative: Alternative, path: str) -> str:
         """A rule, the same for equal alternatives: that is what ends recursion."""
         key = json.dumps(alternative)
-        self._n_compared += len(key)
-        if self._n_compared > _MAX_COMPARED:
-            raise TooLarge
-        if key not in self._known:
+        self._work.compare(key)
+        known = self._own if '"$ref"' in key else self.rules.known  # references differ between documents
+        if key not in known:
             kind = alternative.get("type", "enum")
             if kind in ("object", "array"):
-                self._known[key] = self.rules.reserve()
+                known[key] = self.rules.reserve()
                 make = self._object if kind == "object" else self._array
-                make(self._known[key], alternative, path)
+                make(known[key], alternative, path)
             else:
                 makers = {"string": self._scalars.string, "enum": self._scalars.enum}
-                self._known[key] = makers.get(kind, self._scalars.simple)(alternative, path)
-        return self._known[key]
+                known[key] = makers.get(kind, self._scalars.simple)(alternative, path)
+        return known[key]
 
     def _array(self, name: str, array: Alternative, path: str) -> None:
         least, most = counts(array, "minItems", "maxItems", path)

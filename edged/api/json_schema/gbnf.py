@@ -1,5 +1,6 @@
 """Rules in llama.cpp's grammar notation (GBNF), within what its parser and its sampler can bear."""
 
+import copy
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -33,10 +34,20 @@ class Rules:
 
     def __init__(self) -> None:
         self._bodies: dict[str, str] = {}
+        self._names: dict[str, str] = {}  # by the bodies of rules that are not written twice
+        self.known: dict[str, str] = {}  # rules by what they are of, whichever schema that came from
         self._n_bytes = 0
         self._n_reserved = 0
         self._n_repeats = 0
         self.shapes: dict[str, Shape] = {}
+        self._widths: dict[str, int] = {}  # of the shapes that were checked
+
+    def copy(self) -> "Rules":
+        """The same rules, to be written on by themselves."""
+        other = copy.copy(self)
+        other._bodies, other._names, other.known = dict(self._bodies), dict(self._names), dict(self.known)
+        other.shapes, other._widths = dict(self.shapes), dict(self._widths)
+        return other
 
     def reserve(self) -> str:
         """A name for a rule that is written later."""
@@ -55,8 +66,10 @@ class Rules:
         return name
 
     def add(self, body: str) -> str:
-        """A new rule; returns its name."""
-        return self.define(self.reserve(), body)
+        """A rule of this body; returns its name."""
+        if body not in self._names:
+            self._names[body] = self.define(self.reserve(), body)
+        return self._names[body]
 
     def shape(self, name: str, shape: Shape) -> str:
         """Note a rule's shape, those of its parts first where that is possible; returns its name."""
@@ -65,9 +78,10 @@ class Rules:
             raise TooLarge
         return name
 
-    def text(self) -> str:
-        """All rules, one a line."""
-        return "".join(f"{name} ::= {body}\n" for name, body in self._bodies.items())
+    def text(self, root: str) -> str:
+        """All rules, one a line; a text follows the one that is called `root`."""
+        bodies = {**self._bodies, "root": root}
+        return "".join(f"{name} ::= {body}\n" for name, body in bodies.items())
 
     def repeat(self, name: str, least: int, most: int | None) -> str:
         """A rule `least` to `most` times, by counting in hundreds where that is much."""
@@ -141,13 +155,13 @@ class Rules:
         return names[0], width
 
     def check_shapes(self) -> None:
-        """Raises Unfit for a rule that never ends or in which too much has to be followed at once."""
-        ending = _least_fixpoint(self.shapes)
-        for name, shape in self.shapes.items():
+        """Raises Unfit for a new rule that never ends or in which too much has to be followed at once."""
+        order = [(name, shape) for name, shape in self.shapes.items() if name not in self._widths]
+        ending = _ending(dict(order), set(self._widths))
+        for name, shape in order:
             if name not in ending:
                 raise Unfit(shape.path, "has no finite instance: it needs itself")
-        width = {name: shape.own for name, shape in self.shapes.items()}
-        order = list(self.shapes.items())
+        width = self._widths | {name: shape.own for name, shape in order}
         for _ in range(len(order) + 1):
             changed = False
             for name, shape in order:
@@ -163,6 +177,7 @@ class Rules:
                 changed |= wide > width[name]
                 width[name] = wide
             if not changed:
+                self._widths = width
                 return
         raise Unfit(order[0][1].path, "has alternatives that begin alike and hold themselves")
 
@@ -181,9 +196,9 @@ def literal(text: str) -> str:
     return f'"{shown}"'
 
 
-def _least_fixpoint(shapes: dict[str, Shape]) -> set[str]:
-    """The rules that can end."""
-    ending: set[str] = set()
+def _ending(shapes: dict[str, Shape], known: set[str]) -> set[str]:
+    """The rules that can end; of some it is known."""
+    ending = known
     n_before = -1
     while len(ending) > n_before:
         n_before = len(ending)

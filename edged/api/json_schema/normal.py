@@ -17,13 +17,13 @@ from edged.api.json_schema.keywords import (
     target,
     type_of,
 )
+from edged.api.json_schema.work import Work
 from edged.errors import InvalidRequest
 
 Alternative = dict[str, Any]  # {"enum": [...]}, or one "type" (or "any") and the assertions for that type
 
 MAX_ALTERNATIVES = 200
 _MAX_REFERENCES = 32
-_MAX_COMPARED = 8 << 20  # characters, in all
 _SMALLER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _LARGER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _OBJECT_PARTS = ("properties", "additionalProperties")
@@ -31,13 +31,12 @@ _ARRAY_PARTS = ("prefixItems", "items")
 
 
 class Normal:
-    """A document, whose references are followed, and a bound on the work of combining."""
+    """A document, whose references are followed, and what may be spent on combining."""
 
-    def __init__(self, document: Any, path: str, budget: int) -> None:
+    def __init__(self, document: Any, path: str, work: Work) -> None:
         self._document = document
         self._path = path
-        self._budget = budget
-        self._n_compared = 0
+        self._work = work
         self._constants_of: dict[
             int, tuple[Any, dict[str, Any]]
         ] = {}  # with what it is: an id can come again
@@ -47,9 +46,7 @@ class Normal:
         by_text: dict[str, Alternative] = {}
         for single in (single for one in self._flat(schema, path, ()) for single in _by_type(one, path)):
             text = json.dumps(single)
-            self._n_compared += len(text)
-            if self._n_compared > _MAX_COMPARED:
-                raise refused(path, "combines too many schemas")
+            self._work.compare(text)
             by_text[text] = single
         found = list(by_text.values())
         if len(found) > MAX_ALTERNATIVES:
@@ -61,21 +58,16 @@ class Normal:
         if isinstance(schema, bool):
             return [{}] if schema else []
         own = assertions(schema, path)
-        self._spend(_weight(own) + len(schema) // 16, path)
+        self._work.spend(_weight(own) + len(schema) // 16)
         found = [own]
         for factor in self._factors(schema, path, within):
-            self._spend(sum(map(_weight, found)) * len(factor) + len(found) * sum(map(_weight, factor)), path)
+            self._work.spend(sum(map(_weight, found)) * len(factor) + len(found) * sum(map(_weight, factor)))
             found = [
                 both for one in found for other in factor if (both := merged(one, other, path)) is not None
             ]
         if schema.get("nullable") is True and "type" in schema and "enum" not in schema:
             found.append({"type": ["null"]})
         return found
-
-    def _spend(self, units: int, path: str) -> None:
-        self._budget -= units
-        if self._budget < 0:
-            raise refused(path, "combines too many schemas")
 
     def _factors(self, schema: Schema, path: str, within: tuple[str, ...]) -> list[list[Schema]]:
         """Lists of alternatives, of each of which one must hold."""
@@ -105,7 +97,7 @@ class Normal:
         typed = [[single for one in part for single in _by_type(one, path)] for part in parts]
         for at, part in enumerate(typed):
             for other in range(at):
-                self._spend(len(part) * len(typed[other]), path)
+                self._work.spend(len(part) * len(typed[other]))
                 if not all(self.apart(one, two) for one in part for two in typed[other]):
                     raise refused(
                         path,
@@ -134,7 +126,7 @@ class Normal:
 
     def _values_apart(self, one: Alternative, other: Alternative, name: str) -> bool:
         """Whether a property is bound to different constants."""
-        self._spend(1, self._path)
+        self._work.spend(1)
         mine, theirs = self.constants(one, name), self.constants(other, name)
         return bool(mine and theirs) and mine.keys().isdisjoint(theirs)
 

@@ -67,6 +67,7 @@ EMBED = Endpoint(
     family="ollama",
     summary="Make vectors of texts.",
     request=EmbedRequest,
+    example={"model": "minilm", "input": ["The sky is blue.", "Grass is green."]},
     harmless={"options": _NO_OPTIONS},
     answer=Embedded,
 )
@@ -76,6 +77,7 @@ EMBEDDINGS = Endpoint(
     family="ollama",
     summary="Make a vector of a text; /api/embed takes several.",
     request=EmbeddingsRequest,
+    example={"model": "minilm", "prompt": "The sky is blue."},
     harmless={"options": _NO_OPTIONS},
     answer=Embedding,
 )

@@ -116,6 +116,7 @@ SHOW = Endpoint(
     family="ollama",
     summary="Show what a model's file says of it.",
     request=ShowRequest,
+    example={"model": "smollm2"},
     harmless={
         "verbose": "Vocabularies are never told.",
         "system": "Models have no system prompt of their own here.",

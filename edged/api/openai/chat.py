@@ -1,19 +1,19 @@
 """POST /v1/chat/completions."""
 
-import msgspec
 from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
-from edged.api.generation.course import Ordered
-from edged.api.generation.events import PlainReader
+from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.messages import conversation
-from edged.api.openai.response_format import given, grammar, schema_of
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.response_format import given, only, schema_of
+from edged.api.openai.streaming import LAST, wants_usage
+from edged.api.openai.thinking import template_options
+from edged.api.openai.tools import offer
 from edged.api.work import Api
 from edged.errors import InvalidRequest
 from edged.runner import protocol
@@ -28,6 +28,12 @@ CHAT = Endpoint(
     refused=REFUSED,
     answer=ChatCompletion,
     stream=ChatChunk,
+    stream_end=LAST,
+    example={
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": "What is the capital of France?"}],
+        "max_tokens": 32,
+    },
 )
 
 
@@ -41,25 +47,28 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, CHAT, ChatRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        generate = _generate(wanted)
+        generate = generate_of(wanted)
         dialect = ChatDialect(
             call.model,
             generate.n,
             logprobs=generate.top_logprobs is not None,
             include_usage=wants_usage(wanted.stream_options),
         )
-        ordered = Ordered(generate, lambda _: PlainReader())
-        return Run(api, call, dialect).answer(lambda _: ordered, stream=bool(wanted.stream))
+        tools = offer(wanted.tools, wanted.tool_choice, parallel=wanted.parallel_tool_calls is not False)
+        schema = only(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+        order = order_of(generate, tools, schema)
+        return Run(api, call, dialect).answer(order, stream=bool(wanted.stream))
 
     return blueprint
 
 
-def _generate(wanted: ChatRequest) -> protocol.Generate:
-    shape = grammar(wanted.grammar, schema_of(wanted.response_format), given(wanted.json_schema))
+def generate_of(wanted: ChatRequest) -> protocol.Generate:
+    """What a runner is to do, but for tools and schemas. Raises InvalidRequest."""
     return protocol.Generate(
         id=0,
         messages=conversation(wanted.messages),
-        sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
+        template_options=template_options(wanted.reasoning_effort, wanted.chat_template_kwargs),
+        sampling=sampling_of(wanted),
         max_tokens=_max_tokens(wanted),
         stop=stops_of(wanted.stop),
         cache_prompt=wanted.cache_prompt is not False,

@@ -1,6 +1,6 @@
 """What POST /v1/chat/completions takes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
@@ -9,14 +9,9 @@ from edged.api.endpoint import Refused
 from edged.api.openai.messages import Message
 from edged.api.openai.response_format import ResponseFormat
 from edged.api.openai.streaming import StreamOptions
+from edged.api.openai.thinking import Effort
 from edged.api.openai.tools import Choice, Tool
 
-Effort = Annotated[
-    Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"],
-    Meta(
-        description="none and minimal turn thinking off, where the model's template can; it sees the value."
-    ),
-]
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]
 
 
@@ -24,7 +19,10 @@ class ChatRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A conversation to go on with."""
 
     model: fields.Model | None = None
-    messages: Annotated[list[Message], Meta(description="The conversation so far.")]
+    messages: Annotated[
+        list[Message],
+        Meta(description="The conversation so far.", extra_json_schema={"minItems": 1}),
+    ]
     tools: Annotated[list[Tool] | None, Meta(description="Functions that the model may call.")] = None
     tool_choice: Choice | None = None
     parallel_tool_calls: Annotated[
@@ -71,22 +69,22 @@ class ChatRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 HARMLESS = {
-    "metadata": "labels for OpenAI's dashboard; nothing is kept here",
-    "prediction": "a hint that only saves time at OpenAI",
-    "prompt_cache_key": "what was computed of the same beginning is found without it",
-    "prompt_cache_options": "what was computed of the same beginning is kept as long as there is room",
-    "prompt_cache_retention": "what was computed of the same beginning is kept as long as there is room",
-    "safety_identifier": "nobody is watched here",
-    "service_tier": "there is one",
-    "store": "nothing is kept here; the answer is the same",
-    "user": "nobody is watched here",
+    "metadata": "Labels for OpenAI's dashboard; nothing is kept here.",
+    "prediction": "A hint that only saves time at OpenAI.",
+    "prompt_cache_key": "What was computed of the same beginning is found without it.",
+    "prompt_cache_options": "What was computed of the same beginning is kept as long as there is room.",
+    "prompt_cache_retention": "What was computed of the same beginning is kept as long as there is room.",
+    "safety_identifier": "Nobody is watched here.",
+    "service_tier": "There is one.",
+    "store": "Nothing is kept here; the answer is the same.",
+    "user": "Nobody is watched here.",
 }
 REFUSED = {
-    "audio": Refused("models here write text only; leave it out"),
-    "function_call": Refused("is outdated; send tool_choice", off=("none", "auto")),
-    "functions": Refused("is outdated; send tools", off=([],)),
-    "modalities": Refused("models here write text only; leave it out", off=(["text"],)),
-    "moderation": Refused("there is no moderation here; leave it out"),
-    "verbosity": Refused("models here have no such setting; ask for it in a message", off=("medium",)),
-    "web_search_options": Refused("there is no web search here; leave it out"),
+    "audio": Refused("models here write text only; leave it out."),
+    "function_call": Refused("is outdated; send tool_choice.", off=("none", "auto")),
+    "functions": Refused("is outdated; send tools.", off=([],)),
+    "modalities": Refused("models here write text only; leave it out.", off=(["text"],)),
+    "moderation": Refused("there is no moderation here; leave it out."),
+    "verbosity": Refused("models here have no such setting; ask for it in a message.", off=("medium",)),
+    "web_search_options": Refused("there is no web search here; leave it out."),
 }

@@ -53,9 +53,9 @@ class CompletionRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     keep_alive: fields.KeepAlive | None = None
 
 
-HARMLESS = {"user": "nobody is watched here"}
+HARMLESS = {"user": "Nobody is watched here."}
 REFUSED = {
-    "best_of": Refused("choosing among answers is not supported; send n, and choose", off=(1,)),
-    "echo": Refused("the prompt is not repeated; put it in front of the answer", off=(False,)),
-    "suffix": Refused("filling in is not supported; leave it out", off=("",)),
+    "best_of": Refused("choosing among answers is not supported; send n, and choose.", off=(1,)),
+    "echo": Refused("the prompt is not repeated; put it in front of the answer.", off=(False,)),
+    "suffix": Refused("filling in is not supported; leave it out.", off=("",)),
 }

@@ -14,7 +14,7 @@ from edged.api.openai.completion_answer import Completion, CompletionDialect
 from edged.api.openai.completion_request import HARMLESS, REFUSED, CompletionRequest
 from edged.api.openai.inputs import inputs_of
 from edged.api.openai.response_format import given, grammar
-from edged.api.openai.streaming import wants_usage
+from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.work import Api
 from edged.runner import protocol
 
@@ -28,6 +28,8 @@ COMPLETIONS = Endpoint(
     refused=REFUSED,
     answer=Completion,
     stream=Completion,
+    stream_end=LAST,
+    example={"model": "smollm2", "prompt": "The capital of France is", "max_tokens": 8},
 )
 
 
@@ -41,7 +43,7 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, COMPLETIONS, CompletionRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        ordered = Ordered(_generate(wanted), lambda _: PlainReader())
+        ordered = Ordered(generate_of(wanted), lambda _: PlainReader())
         dialect = CompletionDialect(
             call.model,
             logprobs=wanted.logprobs is not None,
@@ -52,7 +54,8 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def _generate(wanted: CompletionRequest) -> protocol.Generate:
+def generate_of(wanted: CompletionRequest) -> protocol.Generate:
+    """What a runner is to do. Raises InvalidRequest."""
     texts, token_lists = inputs_of(wanted.prompt, "prompt")
     if len(texts) + len(token_lists) > 1:
         raise Unsupported("prompt: one prompt per request is supported; send several requests", "prompt")

@@ -72,8 +72,9 @@ EMBEDDINGS = Endpoint(
     family="openai",
     summary="Make vectors of texts.",
     request=EmbeddingsRequest,
-    harmless={"user": "nobody is watched here"},
+    harmless={"user": "Nobody is watched here."},
     answer=EmbeddingsAnswer,
+    example={"model": "minilm", "input": ["A man is eating food.", "A man is eating a piece of bread."]},
 )
 
 

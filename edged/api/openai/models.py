@@ -1,13 +1,53 @@
 """GET /v1/models and /v1/models/{id}."""
 
 import time
+from typing import Literal
 
-import msgspec
 from flask import Blueprint, Response
+from msgspec import Struct
 
-from edged.api.body import Fields
+from edged.api.answer import json_answer
+from edged.api.endpoint import Endpoint
 from edged.api.work import Api
-from edged.lifecycle.status import ModelStatus
+from edged.lifecycle.status import ModelStatus, State
+
+
+class ModelMeta(Struct, frozen=True, kw_only=True):
+    """What edged knows beside; numbers that only a load tells are null before it."""
+
+    kind: str | None
+    state: State
+    n_ctx: int | None
+    n_embd: int | None
+
+
+class ModelEntry(Struct, frozen=True, kw_only=True):
+    """A model of the configuration. `created` is when edged was started."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int
+    owned_by: str = "edged"
+    meta: ModelMeta
+
+
+class ModelList(Struct, frozen=True, kw_only=True):
+    """All of them."""
+
+    object: Literal["list"] = "list"
+    data: tuple[ModelEntry, ...]
+
+
+MODELS = Endpoint(
+    method="GET",
+    path="/v1/models",
+    family="openai",
+    summary="List the models of the configuration, loaded or not.",
+    answer=ModelList,
+)
+MODEL = Endpoint(
+    method="GET", path="/v1/models/<model>", family="openai", summary="Show one of them.", answer=ModelEntry
+)
 
 
 def routes(api: Api) -> Blueprint:
@@ -15,27 +55,17 @@ def routes(api: Api) -> Blueprint:
     blueprint = Blueprint("models", __name__)
     created = int(time.time())
 
-    def entry(status: ModelStatus) -> Fields:
-        return {
-            "id": status.model,
-            "object": "model",
-            "created": created,
-            "owned_by": "edged",
-            "meta": {
-                "kind": status.kind,
-                "state": status.state,
-                "n_ctx": status.n_ctx,
-                "n_embd": status.n_embd,
-            },
-        }
-
-    @blueprint.get("/v1/models")
+    @blueprint.get(MODELS.path)
     def models() -> Response:
-        data = [entry(status) for status in api.pool.statuses()]
-        return Response(msgspec.json.encode({"object": "list", "data": data}), mimetype="application/json")
+        return json_answer(ModelList(data=tuple(_entry(each, created) for each in api.pool.statuses())))
 
-    @blueprint.get("/v1/models/<model>")
+    @blueprint.get(MODEL.path)
     def model(model: str) -> Response:
-        return Response(msgspec.json.encode(entry(api.pool.status(model))), mimetype="application/json")
+        return json_answer(_entry(api.pool.status(model), created))
 
     return blueprint
+
+
+def _entry(status: ModelStatus, created: int) -> ModelEntry:
+    meta = ModelMeta(kind=status.kind, state=status.state, n_ctx=status.n_ctx, n_embd=status.n_embd)
+    return ModelEntry(id=status.model, created=created, meta=meta)

@@ -1,14 +1,14 @@
-"""What an answer must look like: every way of saying it becomes a grammar."""
+"""What an answer must look like, as OpenAI's clients say it."""
 
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
+from edged.api.generation.order import Schema
 from edged.api.json_schema import grammar_of
 from edged.errors import InvalidRequest
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_\-]{1,64}$")]
-Wanted = tuple[Any, str]  # a schema, and where it stands in the request
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -30,7 +30,7 @@ class ResponseFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     schema: dict[str, Any] | None = None
 
 
-def schema_of(wanted: ResponseFormat | None) -> Wanted | None:
+def schema_of(wanted: ResponseFormat | None) -> Schema | None:
     """The schema that a format asks for. Raises InvalidRequest."""
     path = "response_format"
     if wanted is None:
@@ -48,19 +48,23 @@ def schema_of(wanted: ResponseFormat | None) -> Wanted | None:
     return wanted.json_schema.schema, f"{path}.json_schema.schema"
 
 
-def given(schema: Any) -> Wanted | None:
+def given(schema: Any) -> Schema | None:
     """The field `json_schema`, which llama.cpp has beside OpenAI's."""
     return None if schema is None else (schema, "json_schema")
 
 
-def grammar(written: str | None, *wanted: Wanted | None) -> str | None:
-    """The one grammar that a request asks for: written out, or by a schema. Raises InvalidRequest."""
+def only(written: str | None, *wanted: Schema | None) -> Schema | None:
+    """The one schema that is asked for, if no grammar is written out. Raises InvalidRequest."""
     asked = [each for each in wanted if each is not None]
-    if not asked:
-        return written
-    if len(asked) > 1 or written is not None:
+    if len(asked) > 1 or (asked and written is not None):
         raise InvalidRequest(
             "response_format: only one of response_format, json_schema and grammar can shape an answer",
             asked[0][1].split(".")[0],
         )
-    return grammar_of(*asked[0])
+    return asked[0] if asked else None
+
+
+def grammar(written: str | None, wanted: Schema | None) -> str | None:
+    """The one grammar that is asked for: written out, or by a schema. Raises InvalidRequest."""
+    schema = only(written, wanted)
+    return written if schema is None else grammar_of(*schema)

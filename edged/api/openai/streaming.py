@@ -7,7 +7,8 @@ from msgspec import Meta, Struct
 from edged.api.errors import body_of
 from edged.errors import EdgedError
 
-DONE = b"data: [DONE]\n\n"
+LAST = "[DONE]"  # what OpenAI's streams end with, which is no JSON
+DONE = f"data: {LAST}\n\n".encode()
 
 
 class StreamOptions(Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,13 +1,14 @@
 """Functions that a model may call, as OpenAI's clients offer them."""
 
 import json
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta, Struct
 
 from edged.api.errors import Unsupported
+from edged.api.generation.order import Offer
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
@@ -15,7 +16,10 @@ MAX_TOOLS = 128  # OpenAI's own bound; the context is full long before
 
 Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.\-]{1,64}$")]
 Schema = Annotated[dict[str, Any], Meta(description="A JSON schema of the arguments; calls are held to it.")]
-Strict = Annotated[bool | None, Meta(description="Changes nothing: calls are held to the schema anyway.")]
+Strict = Annotated[
+    bool | None,
+    Meta(description="Refuse a schema that calls cannot be held to; without it they may be any object then."),
+]
 
 
 class Function(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -70,32 +74,23 @@ Choice = Annotated[
 ]
 
 
-class Offer(Struct, frozen=True):
-    """The tools that a model is told of, and what it is to do with them."""
+class Choosing(NamedTuple):
+    """A choice, whichever way it was written."""
 
-    tools: tuple[protocol.Tool, ...] = ()
-    choice: Literal["none", "auto", "required"] = "auto"
-    parallel: bool = True  # several calls in one answer
+    how: Literal["none", "auto", "required"] = "auto"
+    among: Sequence[str] | None = None  # functions; None: all
 
 
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
     """What a chat request offers. Raises InvalidRequest, Unsupported."""
-    functions = [_function(tool, f"tools[{index}]") for index, tool in enumerate(tools or ())]
-    known = offered((function, f"tools[{index}].function") for index, function in enumerate(functions))
-    if choice is None or isinstance(choice, str):
-        return chosen(known, choice or "auto", None, parallel=parallel)
-    if choice.type == "function" and choice.function is not None:
-        return chosen(known, "required", [choice.function.name], parallel=parallel)
-    if choice.type == "allowed_tools" and (allowed := choice.allowed_tools) is not None:
-        names = [tool.function.name for tool in allowed.tools]
-        return chosen(known, allowed.mode, names, parallel=parallel)
-    if choice.type == "custom":
-        raise Unsupported("tool_choice.type: custom tools are not supported; offer a function", "tool_choice")
-    raise InvalidRequest(f"tool_choice.{choice.type}: is missing", f"tool_choice.{choice.type}")
+    functions = [
+        (_function(tool, f"tools[{n}]"), f"tools[{n}].function") for n, tool in enumerate(tools or ())
+    ]
+    return offer_of(functions, _choosing(choice), parallel=parallel)
 
 
-def offered(functions: Iterable[tuple[Function, str]]) -> dict[str, protocol.Tool]:
-    """Functions, each with where it stands in the request, as tools by their names. Raises InvalidRequest."""
+def offer_of(functions: Sequence[tuple[Function, str]], choosing: Choosing, *, parallel: bool) -> Offer:
+    """An offer of functions, each with where it stands in the request. Raises InvalidRequest."""
     tools: dict[str, protocol.Tool] = {}
     for function, path in functions:
         if function.name in tools:
@@ -104,27 +99,28 @@ def offered(functions: Iterable[tuple[Function, str]]) -> dict[str, protocol.Too
         tools[function.name] = protocol.Tool(function.name, function.description or "", parameters)
     if len(tools) > MAX_TOOLS:
         raise InvalidRequest(f"tools: {len(tools)} are too many; at most {MAX_TOOLS} are accepted", "tools")
-    return tools
-
-
-def chosen(
-    tools: Mapping[str, protocol.Tool],
-    choice: Literal["none", "auto", "required"],
-    names: Iterable[str] | None,
-    *,
-    parallel: bool,
-) -> Offer:
-    """An offer of those tools that are named, or all. Raises InvalidRequest."""
-    if names is not None:
-        unknown = [name for name in names if name not in tools]
-        if unknown:
-            raise InvalidRequest("tool_choice: names a function that is not in tools", "tool_choice")
-        tools = {name: tools[name] for name in names}
-    if choice == "required" and not tools:
+    chosen = tools if choosing.among is None else {name: tools.get(name) for name in choosing.among}
+    known = tuple(tool for tool in chosen.values() if tool is not None)
+    if len(known) < len(chosen):
+        raise InvalidRequest("tool_choice: names a function that is not in tools", "tool_choice")
+    if choosing.how == "required" and not known:
         raise InvalidRequest(
             "tool_choice: demands a call, but tools is empty; offer a function", "tool_choice"
         )
-    return Offer(tuple(tools.values()), choice, parallel)
+    strict = frozenset(function.name for function, _ in functions if function.strict)
+    return Offer(known, choosing.how, parallel, strict)
+
+
+def _choosing(choice: Choice | None) -> Choosing:
+    if choice is None or isinstance(choice, str):
+        return Choosing(choice or "auto")
+    if choice.type == "function" and choice.function is not None:
+        return Choosing("required", [choice.function.name])
+    if choice.type == "allowed_tools" and (allowed := choice.allowed_tools) is not None:
+        return Choosing(allowed.mode, [tool.function.name for tool in allowed.tools])
+    if choice.type == "custom":
+        raise Unsupported("tool_choice.type: custom tools are not supported; offer a function", "tool_choice")
+    raise InvalidRequest(f"tool_choice.{choice.type}: is missing", f"tool_choice.{choice.type}")
 
 
 def arguments(text: str, path: str) -> str:

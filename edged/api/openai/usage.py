@@ -31,7 +31,7 @@ class Usage(Struct, frozen=True, kw_only=True):
 
 
 class Thinking:
-    """How many tokens were reasoning: as large a share of each answer as of its characters; nobody counts them."""
+    """How many tokens were reasoning: the same share of each answer as of its characters."""
 
     def __init__(self) -> None:
         self._n_reasoning: Counter[int] = Counter()  # characters, by answer

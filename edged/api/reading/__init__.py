@@ -9,16 +9,17 @@ from functools import partial
 
 from edged.api.generation.events import PlainReader, Reader
 from edged.api.reading.calls import CallParser, ToolNames
-from edged.api.reading.formats import PARSERS, CallFormat
+from edged.api.reading.formats import PARSERS
 from edged.api.reading.reasoning import ReasoningTags, after_reasoning
 from edged.api.reading.source import Parsing, Source, Stream, everything
+from edged.runner.protocol import ToolFormat
 
-__all__ = ["CallFormat", "ReasoningTags", "ToolNames", "reader"]
+__all__ = ["ReasoningTags", "ToolNames", "reader"]
 
 
 def reader(
     *,
-    calls: CallFormat | None = None,
+    calls: ToolFormat | None = None,
     tool_names: ToolNames = frozenset(),
     reasoning: ReasoningTags | None = None,
     opens_reasoning: bool = False,

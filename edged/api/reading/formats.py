@@ -5,7 +5,6 @@ What looks like a call and is none (no JSON, no tool of that name) is text.
 
 import re
 from collections.abc import Callable
-from typing import Literal
 
 from edged.api.reading.calls import CallParser
 from edged.api.reading.json_text import end_of_object, may_have_first_key, value
@@ -20,8 +19,7 @@ from edged.api.reading.source import (
     skip,
     until,
 )
-
-CallFormat = Literal["hermes", "llama3", "mistral", "generic"]
+from edged.runner.protocol import ToolFormat
 
 HERMES = ("<tool_call>", "</tool_call>")
 LLAMA3 = "<|python_tag|>"
@@ -107,7 +105,7 @@ def _row(calls: CallParser, source: Source, between: str) -> Parsing[bool]:
     return any_call
 
 
-PARSERS: dict[CallFormat, Callable[[CallParser, Source], Parsing[None]]] = {
+PARSERS: dict[ToolFormat, Callable[[CallParser, Source], Parsing[None]]] = {
     "hermes": _hermes,
     "llama3": _llama3,
     "mistral": _mistral,

@@ -223,7 +223,8 @@ class GenerateWorker:
     def _logprob(self, index: int, token: int, n_top: int) -> TokenLogprob:
         logprob, top = log_probabilities(self._decoder.logits(index), token, n_top)
         likeliest = tuple((self._tokens.piece(each), value) for each, value in top)
-        return TokenLogprob(self._tokens.piece(token), logprob, likeliest)
+        ids = (token, *(each for each, _ in top))
+        return TokenLogprob(self._tokens.piece(token), logprob, likeliest, ids)
 
     def _fail(self, row: Row, message: str) -> None:
         failed = row.slot.sequence
@@ -236,4 +237,12 @@ class GenerateWorker:
 def _event(sequence: Sequence, text: str, reason: Literal["stop", "length"] | None) -> TokenEvent:
     """What may be sent of a sequence now."""
     entries = sequence.logprobs.release(sequence.text, ended=reason is not None)
-    return TokenEvent(sequence.id, text, sequence.n_generated, reason, sequence.index, entries)
+    return TokenEvent(
+        sequence.id,
+        text,
+        sequence.n_generated,
+        reason,
+        sequence.index,
+        entries,
+        sequence.text.stopped_by if reason else "",
+    )

@@ -82,6 +82,7 @@ class Sequence:
             event.finish_reason,
             event.index,
             tuple(entry for each in self._held for entry in each.logprobs),
+            event.stopped_by,
         )
 
     def lookup(self) -> Lookup | None:

@@ -15,7 +15,12 @@ class TextStream:
         self._stop = tuple(stop)
         self._held = ""
         self.n_released = 0  # characters handed out
-        self.stopped = False
+        self.stopped_by = ""  # the stop string that was found
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string is complete: nothing more is handed out."""
+        return bool(self.stopped_by)
 
     @property
     def n_characters(self) -> int:
@@ -40,9 +45,10 @@ class TextStream:
         return text + rest
 
     def _release(self) -> str:
-        found = [at for stop in self._stop if (at := self._held.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
-            text, self._held, self.stopped = self._held[: min(found)], "", True
+            at, self.stopped_by = min(found, key=lambda each: each[0])
+            text, self._held = self._held[:at], ""
             self.n_released += len(text)
             return text
         keep = max((_overlap(self._held, stop) for stop in self._stop), default=0)

@@ -34,6 +34,7 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
     piece: bytes
     logprob: float
     top: tuple[tuple[bytes, float], ...] = ()
+    ids: tuple[Count, ...] = ()  # of the token itself, then of the likeliest
 
 
 class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
@@ -45,6 +46,7 @@ class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
     finish_reason: Literal["stop", "length"] | None = None
     index: Count = 0  # which of the request's `n` answers
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens that `text` completes, if they were asked for
+    stopped_by: str = ""  # the stop text that ended it
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

@@ -24,7 +24,9 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[int, float] = {}
     seed: int | None = None
     grammar: str | None = None
-    grammar_triggers: tuple[str, ...] = ()  # it holds from where the answer's text contains one of them
+    # It holds from where the answer's text contains one (^…: begins with it); without any, from the start.
+    grammar_triggers: tuple[str, ...] = ()
+    grammar_lets_think: bool = False  # before that, what the model thinks is free
     ignore_eos: bool = False
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from edged.cli.client import Client, connect, model_path
+from edged.config.keys import hashed_line
 from edged.errors import EdgedError
 from edged.service.bind import bind
 from edged.service.certificate import load
@@ -22,7 +23,7 @@ def _runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
     monkeypatch.delenv("EDGED_CONFIG", raising=False)
     monkeypatch.delenv("EDGED_API_KEY", raising=False)
-    control = Control({"url": lambda: "http://0.0.0.0:4711"})
+    control = Control({"url": lambda: "http://0.0.0.0:4711"}, {"key": lambda _: "the-administrators"})
     control.open()
     yield tmp_path
     control.close()
@@ -32,6 +33,10 @@ def written(folder: Path, text: str) -> Path:
     path = folder / "edged.yaml"
     path.write_text(text)
     return path
+
+
+def key(client: Client) -> str | None:
+    return client._headers.get("Authorization", "").removeprefix("Bearer ") or None
 
 
 def where(client: Client) -> str:
@@ -60,6 +65,27 @@ def test_without_one_that_says_so_the_configured_address_is_tried(
     assert where(connect(None, None)) == "http://127.0.0.1:9000"
     with pytest.raises(EdgedError, match="no running edged can be asked"):
         connect(written(tmp_path, "server: {port: 0}"), None)
+
+
+def test_the_edged_of_this_machine_gives_its_administrator_a_key(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(runtime / "user"))
+    control = Control({"url": lambda: "http://127.0.0.1:4712"}, {"key": lambda _: "the-administrators"})
+    control.open()
+    try:
+        hashed = f"access: {{api_keys: [{hashed_line('tablet', ['use'], 'any')}]}}"
+        its = written(runtime, f"server: {{port: 4712}}\n{hashed}")
+        assert key(connect(its, None)) == "the-administrators"
+        others = written(runtime, f"server: {{port: 9000}}\n{hashed}")
+        assert key(connect(others, None)) is None
+        others = written(runtime, "server: {port: 9000}\naccess: {api_keys: [kept-in-plain-text]}")
+        assert key(connect(others, None)) == "kept-in-plain-text"
+        monkeypatch.setenv("EDGED_API_KEY", "named")
+        assert key(connect(its, None)) == "named"
+    finally:
+        control.close()
 
 
 def test_an_address_needs_no_file(runtime: Path) -> None:
@@ -91,7 +117,12 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Files:
 @pytest.fixture(name="secured")
 def _secured(files: Files) -> Iterator[Server]:
     limits = Limits(
-        max_requests=2, max_connections=20, max_body_bytes=1000, header_timeout_s=20, idle_timeout_s=20
+        max_requests=2,
+        max_connections=20,
+        max_body_bytes=1000,
+        header_timeout_s=20,
+        idle_timeout_s=20,
+        answer_timeout_s=600,
     )
     server = Server(bind("127.0.0.1", 0), limits)
     server.set_tls(load(*files).secure)

@@ -14,7 +14,12 @@ from edged.service.server import Limits, Server
 from edged.service.signals import Signals
 
 _LIMITS = Limits(
-    max_requests=8, max_connections=100, max_body_bytes=1000, header_timeout_s=30.0, idle_timeout_s=30.0
+    max_requests=8,
+    max_connections=100,
+    max_body_bytes=1000,
+    header_timeout_s=30.0,
+    idle_timeout_s=30.0,
+    answer_timeout_s=600.0,
 )
 
 

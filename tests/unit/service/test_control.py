@@ -17,8 +17,17 @@ from edged.service.control import Answer, Control, ask, folders
 @contextmanager
 def serving(folder: Path, **commands: Callable[[], str]) -> Iterator[dict[str, str]]:
     """A control socket in a folder; gives the environment to find it by."""
-    environ = {"RUNTIME_DIRECTORY": str(folder)}
-    listening = Control(commands)
+    with listening_as({"RUNTIME_DIRECTORY": str(folder)}, commands) as environ:
+        yield environ
+
+
+@contextmanager
+def listening_as(
+    environ: dict[str, str],
+    commands: dict[str, Callable[[], str]],
+    roots: dict[str, Callable[[str], str]] | None = None,
+) -> Iterator[dict[str, str]]:
+    listening = Control(commands, roots or {})
     listening.open(environ)
     try:
         yield environ
@@ -128,3 +137,36 @@ def test_the_services_own_folder_is_used_whoever_the_service_runs_as(
     assert folders({"RUNTIME_DIRECTORY": str(tmp_path)}) == (tmp_path,)
     with serving(tmp_path, who=lambda: "the service"):
         assert ask("who", {}).said == "the service"
+
+
+def test_a_text_comes_along_whole(tmp_path: Path) -> None:
+    text = "tablet use sha256:…\n" * 5000
+    with listening_as({"XDG_RUNTIME_DIR": str(tmp_path)}, {}, {"keys": lambda taken: taken}) as environ:
+        assert ask("keys", environ, text) == Answer(failed=False, said=text)
+        assert ask("keys", environ).said == ""
+
+
+def test_an_older_client_that_sends_no_length_is_answered(tmp_path: Path) -> None:
+    with serving(tmp_path, reload=lambda: "done"), socket.socket(socket.AF_UNIX) as older:
+        older.settimeout(20)
+        older.connect(str(tmp_path / "control.sock"))
+        older.sendall(b"reload\n")
+        assert older.recv(100) == b'{"failed":false,"said":"done"}\n'
+
+
+@pytest.mark.parametrize(
+    ("user", "as_service", "allowed"), [(0, True, True), (0, False, True), (7, True, False), (7, False, True)]
+)
+def test_a_taken_over_runner_of_the_service_does_not_get_what_is_roots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user: int, as_service: bool, allowed: bool
+) -> None:
+    """It runs as the service's user, and may use Unix sockets."""
+    folder = "RUNTIME_DIRECTORY" if as_service else "XDG_RUNTIME_DIR"
+    monkeypatch.setattr(control.os, "geteuid", lambda: 7)  # type: ignore[attr-defined]
+    monkeypatch.setattr(control, "_user_of", lambda _: user)
+    commands = {"reload": lambda: "done"}
+    with listening_as({folder: str(tmp_path)}, commands, {"key": lambda _: "secret"}) as environ:
+        answer = ask("key", environ)
+        assert ask("reload", environ).said == "done"
+    assert answer.failed is not allowed
+    assert ("secret" in answer.said) is allowed

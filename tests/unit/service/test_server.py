@@ -7,6 +7,7 @@ import resource
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, cast
 
@@ -19,7 +20,12 @@ from edged.service.channel import Channel
 from edged.service.server import RESERVE_THREADS, Limits, Server
 
 LIMITS = Limits(
-    max_requests=4, max_connections=400, max_body_bytes=1000, header_timeout_s=30.0, idle_timeout_s=30.0
+    max_requests=4,
+    max_connections=400,
+    max_body_bytes=1000,
+    header_timeout_s=30.0,
+    idle_timeout_s=30.0,
+    answer_timeout_s=600.0,
 )
 PATIENCE_S = 20.0  # far longer than anything here takes; a test that waits this long has failed
 Start = Callable[..., Server]
@@ -273,6 +279,31 @@ def test_a_reader_that_stops_reading_loses_its_connection_and_frees_its_thread(s
     with connect(server) as sock:
         sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
         assert ended.wait(PATIENCE_S)
+
+
+def test_a_reader_that_takes_a_little_now_and_then_is_not_waited_for_for_ever(start: Start) -> None:
+    """Each byte renews the time that a silent connection has, but not that of the whole answer."""
+    ended = threading.Event()
+
+    class Endless:
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b"x" * 65536
+
+        def close(self) -> None:
+            ended.set()
+
+    def app(_environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return Endless()
+
+    server = start(app, header_timeout_s=0.2, idle_timeout_s=PATIENCE_S, answer_timeout_s=0.5)
+    with connect(server) as sock:
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        deadline = time.monotonic() + PATIENCE_S
+        while not ended.wait(0.05) and time.monotonic() < deadline:
+            sock.recv(1 << 16)
+    assert ended.is_set()
 
 
 def test_hundreds_of_half_open_clients_do_not_block_service(start: Start) -> None:

@@ -21,7 +21,12 @@ from tests import certificates
 from tests.certificates import Files
 
 LIMITS = Limits(
-    max_requests=4, max_connections=400, max_body_bytes=100_000, header_timeout_s=30.0, idle_timeout_s=30.0
+    max_requests=4,
+    max_connections=400,
+    max_body_bytes=100_000,
+    header_timeout_s=30.0,
+    idle_timeout_s=30.0,
+    answer_timeout_s=600.0,
 )
 PATIENCE_S = 20.0  # far longer than anything here takes; a test that waits this long has failed
 REQUEST = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\nhi"

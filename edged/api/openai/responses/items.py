@@ -100,7 +100,7 @@ def _take(told: list[protocol.Message], item: Item, tools: dict[str, str], path:
                 told[-1] = structs.replace(last, tool_calls=(*last.tool_calls, call))
         case "function_call_output":
             call_id = _said(item.call_id, f"{path}.call_id")
-            output = _text(_said(item.output, f"{path}.output"), f"{path}.output")
+            output = _text(item.output, f"{path}.output")
             told.append(protocol.Message("tool", output, tool_call_id=call_id, name=tools.get(call_id)))
         case "item_reference":
             raise Unsupported(f"{path}.type: answers are not kept; send the item itself", f"{path}.type")
@@ -113,7 +113,7 @@ def _is_open(last: protocol.Message) -> bool:
 
 def _message(item: Item, path: str) -> protocol.Message:
     role = _said(item.role, f"{path}.role")
-    content = _text(_said(item.content, f"{path}.content"), f"{path}.content")
+    content = _text(item.content, f"{path}.content")
     return protocol.Message("system" if role == "developer" else role, content)
 
 
@@ -125,10 +125,11 @@ def _call(item: Item, path: str) -> protocol.ToolCall:
     )
 
 
-def _text(content: str | Sequence[Part], path: str) -> str:
+def _text(content: str | Sequence[Part] | None, path: str) -> str:
     if isinstance(content, str):
         return content
-    return "\n".join(_of_part(part, f"{path}[{index}]") for index, part in enumerate(content))
+    parts = _said(content, path)
+    return "\n".join(_of_part(part, f"{path}[{index}]") for index, part in enumerate(parts))
 
 
 def _of_part(part: Part, path: str) -> str:

@@ -6,26 +6,28 @@ from msgspec import Meta, Struct
 
 from edged.api import fields
 from edged.api.endpoint import Refused
-from edged.api.openai.chat_request import Effort, TopLogprobs
-from edged.api.openai.response_format import ANY_OBJECT, Name, Wanted
+from edged.api.generation.order import Schema
+from edged.api.openai.chat_request import TopLogprobs
+from edged.api.openai.response_format import ANY_OBJECT, Name
 from edged.api.openai.responses.items import Item
 from edged.api.openai.responses.tools import Choice, Tool
+from edged.api.openai.thinking import Effort
 from edged.errors import InvalidRequest
 
 LOGPROBS = "message.output_text.logprobs"
 
 
-class TextFormat(Struct, kw_only=True, forbid_unknown_fields=True):
+class TextFormat(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the answer must look like; a schema is held to, `strict` or not."""
 
-    type: Literal["text", "json_object", "json_schema"] = "text"
+    type: Literal["text", "json_object", "json_schema"]
     name: Name | None = None
     schema: Any = None
     description: str | None = None
     strict: bool | None = None
 
 
-class TextConfig(Struct, kw_only=True, forbid_unknown_fields=True):
+class TextConfig(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`text`."""
 
     format: TextFormat | None = None
@@ -81,7 +83,8 @@ class ResponsesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     ] = None
     max_output_tokens: fields.MaxTokens | None = None
     metadata: Annotated[
-        dict[str, str] | None, Meta(max_length=16, description="Labels, which the answer repeats.")
+        Annotated[dict[str, str], Meta(max_length=16)] | None,
+        Meta(description="Labels, which the answer repeats."),
     ] = None
     stream: fields.Stream | None = None
     stream_options: Annotated[StreamOptions | None, Meta(description="What a stream says.")] = None
@@ -91,30 +94,30 @@ class ResponsesRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 HARMLESS = {
-    "max_tool_calls": "it counts calls of OpenAI's own tools, of which there are none here",
-    "prompt_cache_key": "what was computed of the same beginning is found without it",
-    "prompt_cache_options": "what was computed of the same beginning is kept as long as there is room",
-    "prompt_cache_retention": "what was computed of the same beginning is kept as long as there is room",
-    "safety_identifier": "nobody is watched here",
-    "service_tier": "there is one",
-    "user": "nobody is watched here",
+    "max_tool_calls": "It counts calls of OpenAI's own tools, of which there are none here.",
+    "prompt_cache_key": "What was computed of the same beginning is found without it.",
+    "prompt_cache_options": "What was computed of the same beginning is kept as long as there is room.",
+    "prompt_cache_retention": "What was computed of the same beginning is kept as long as there is room.",
+    "safety_identifier": "Nobody is watched here.",
+    "service_tier": "There is one.",
+    "user": "Nobody is watched here.",
 }
 REFUSED = {
-    "access_programs": Refused("there are none here; leave it out"),
-    "background": Refused("answers are given at once; stream them if they take long", off=(False,)),
-    "background_options": Refused("answers are given at once; leave it out"),
-    "context_management": Refused("conversations are not shortened; send what is to be read", off=([],)),
-    "conversation": Refused("conversations are not kept; send the whole of it as input"),
-    "image": Refused("models here read text only; leave it out"),
-    "moderation": Refused("there is no moderation here; leave it out"),
-    "previous_response_id": Refused("answers are not kept; send the whole conversation as input"),
-    "prompt": Refused("there are no stored prompts; send instructions and input"),
-    "store": Refused("answers are not kept; send false, or leave it out", off=(False,)),
-    "truncation": Refused("inputs are not cut; shorten what is too long", off=("disabled",)),
+    "access_programs": Refused("there are none here; leave it out."),
+    "background": Refused("answers are given at once; stream them if they take long.", off=(False,)),
+    "background_options": Refused("answers are given at once; leave it out."),
+    "context_management": Refused("conversations are not shortened; send what is to be read.", off=([],)),
+    "conversation": Refused("conversations are not kept; send the whole of it as input."),
+    "image": Refused("models here read text only; leave it out."),
+    "moderation": Refused("there is no moderation here; leave it out."),
+    "previous_response_id": Refused("answers are not kept; send the whole conversation as input."),
+    "prompt": Refused("there are no stored prompts; send instructions and input."),
+    "store": Refused("answers are not kept; send false, or leave it out.", off=(False,)),
+    "truncation": Refused("inputs are not cut; shorten what is too long.", off=("disabled",)),
 }
 
 
-def schema_of(wanted: TextConfig | None) -> Wanted | None:
+def schema_of(wanted: TextConfig | None) -> Schema | None:
     """The schema that `text.format` asks for. Raises InvalidRequest."""
     format_ = wanted.format if wanted is not None else None
     if format_ is None or format_.type == "text":

@@ -4,10 +4,11 @@ from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-from edged.api.openai.tools import Function, Name, Offer, Schema, Strict, chosen, offered
+from edged.api.generation.order import Offer
+from edged.api.openai.tools import Choosing, Function, Name, Schema, Strict, offer_of
 
 
-class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
+class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A function that the model may call. Tools that OpenAI runs itself are not there."""
 
     type: Literal["function"]
@@ -25,7 +26,7 @@ class NamedFunction(Struct, kw_only=True, forbid_unknown_fields=True):
     name: str
 
 
-class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True):
+class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The function that must be called (`name`), or those that may or must be (`mode`, `tools`)."""
 
     type: Literal["function", "allowed_tools"]
@@ -42,12 +43,16 @@ Choice = Annotated[
 
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
     """What a request offers. Raises InvalidRequest."""
-    known = offered((_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ()))
+    functions = [(_function(tool), f"tools[{index}]") for index, tool in enumerate(tools or ())]
+    return offer_of(functions, _choosing(choice), parallel=parallel)
+
+
+def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
-        return chosen(known, choice or "auto", None, parallel=parallel)
+        return Choosing(choice or "auto")
     if choice.type == "function":
-        return chosen(known, "required", [choice.name or ""], parallel=parallel)
-    return chosen(known, choice.mode, [tool.name for tool in choice.tools], parallel=parallel)
+        return Choosing("required", [choice.name or ""])
+    return Choosing(choice.mode, [tool.name for tool in choice.tools])
 
 
 def _function(tool: Tool) -> Function:

@@ -65,6 +65,31 @@ def test_a_request_says_what_is_taken_and_what_is_not() -> None:
     assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "413", "429", "500", "503"}
 
 
+def test_what_edged_asks_for_by_name_is_required_as_well() -> None:
+    operation = document(ENDPOINTS)["paths"]["/v1/chat/completions"]["post"]
+    body = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(body["required"]) == {"model", "messages"}
+    assert body["properties"]["model"]["type"] == "string"
+    assert "x-needed" not in str(document(ENDPOINTS))
+
+
+def test_who_may_ask_is_said() -> None:
+    paths = document(ENDPOINTS)["paths"]
+    assert paths["/edged/v1/models/{model}/load"]["post"]["security"] == [{}, {"key": ["manage"]}]
+    assert paths["/livez"]["get"]["security"] == [{}]
+    assert "401" not in paths["/readyz"]["get"]["responses"]
+
+
+def test_a_stream_says_what_its_events_hold() -> None:
+    answer = document(ENDPOINTS)["paths"]["/v1/chat/completions"]["post"]["responses"]["200"]
+    event = answer["content"]["text/event-stream"]["schema"]["properties"]["data"]
+    end, data = event["anyOf"]
+    assert end == {"const": "[DONE]"}
+    assert [each["$ref"].rpartition("/")[2] for each in data["contentSchema"]["anyOf"]] == [
+        *("ChatChunk", "ErrorAnswer")
+    ]
+
+
 def test_a_path_has_its_parameters() -> None:
     load = document(ENDPOINTS)["paths"]["/edged/v1/models/{model}/load"]["post"]
     assert [each["name"] for each in load["parameters"]] == ["model"]

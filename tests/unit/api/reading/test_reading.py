@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from edged.api.generation.events import CallDelta, Delta, Reader
-from edged.api.reading import CallFormat, reader
+from edged.api.reading import reader
 from edged.api.reading.source import joined
+from edged.runner.protocol import ToolFormat
 
 NAMES = frozenset({"weather", "add"})
 THINK = ("<think>", "</think>")
-FORMATS: tuple[CallFormat, ...] = ("hermes", "llama3", "mistral", "generic")
+FORMATS: tuple[ToolFormat, ...] = ("hermes", "llama3", "mistral", "generic")
 WEATHER = '{"city": "Bern {\\"x\\"}", "days": [1, {"a": 2}]}'
 
 
@@ -42,7 +43,7 @@ def shown(deltas: list[Delta]) -> list[Any]:
     return made
 
 
-def by(calls: CallFormat | None, text: str, **options: Any) -> list[Any]:
+def by(calls: ToolFormat | None, text: str, **options: Any) -> list[Any]:
     """What is read from a whole answer."""
     return shown(read(reader(calls=calls, tool_names=NAMES, **options), text))
 
@@ -128,7 +129,7 @@ def test_what_is_no_call_is_text(text: str) -> None:
         ("generic", '{"resp', ['{"resp']),
     ],
 )
-def test_what_each_format_says(calls: CallFormat, text: str, expected: list[Any]) -> None:
+def test_what_each_format_says(calls: ToolFormat, text: str, expected: list[Any]) -> None:
     assert by(calls, text) == expected
     assert shown(read(reader(calls=calls, tool_names=NAMES), *text)) == expected
 
@@ -198,7 +199,7 @@ _ANSWERS = st.one_of(
 
 @settings(max_examples=1500, deadline=None)
 @given(st.sampled_from(FORMATS), _ANSWERS, st.booleans(), st.booleans(), st.randoms(use_true_random=False))
-def test_cuts_change_nothing(calls: CallFormat, text: str, thinks: bool, opened: bool, rng: Any) -> None:
+def test_cuts_change_nothing(calls: ToolFormat, text: str, thinks: bool, opened: bool, rng: Any) -> None:
     def made() -> Reader:
         return reader(
             calls=calls, tool_names=NAMES, reasoning=THINK if thinks else None, opens_reasoning=opened
@@ -214,7 +215,7 @@ def test_cuts_change_nothing(calls: CallFormat, text: str, thinks: bool, opened:
 
 @settings(max_examples=500, deadline=None)
 @given(st.sampled_from(FORMATS[:3]), _ANSWERS)
-def test_without_calls_nothing_but_blanks_is_lost(calls: CallFormat, text: str) -> None:
+def test_without_calls_nothing_but_blanks_is_lost(calls: ToolFormat, text: str) -> None:
     [*deltas] = read(reader(calls=calls), text)
     assert all(not delta.calls for delta in deltas)
     said = "".join(delta.text for delta in deltas)
