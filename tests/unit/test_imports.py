@@ -69,14 +69,14 @@ def test_the_contract_imports_nothing_but_itself() -> None:
     assert {_package(name) for name in imported if name.startswith("edged.")} == {_CONTRACT}
 
 
-def test_only_four_modules_import_llama_cpp() -> None:
+def test_only_some_modules_import_llama_cpp() -> None:
     """The engine and all else can be tested without it, and the daemon never imports one of these."""
     users = {
         str(path.relative_to(_ROOT))
         for path in _ROOT.rglob("*.py")
         if any(name.split(".")[0] == "llama_cpp" for name in _imported(path))
     }
-    assert users == {f"runner/{name}.py" for name in ("batch", "model", "sampler", "vocabulary")}
+    assert users == {f"runner/{name}.py" for name in ("batch", "grammar", "model", "sampler", "vocabulary")}
 
 
 def test_the_daemon_never_loads_what_only_runners_and_verbs_need() -> None:
