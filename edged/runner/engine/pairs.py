@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from edged.runner.engine.prompt import Marker, VocabularyLike
+from edged.runner.engine.hiding import ControlTexts, Marks, VocabularyLike
 
 _PLACES = re.compile(r"\{(query|document)\}")
 
@@ -22,6 +22,7 @@ class Pairs:
     def __init__(self, vocabulary: PairVocabulary, template: str | None) -> None:
         self._vocabulary = vocabulary
         self._template = template
+        self._controls = ControlTexts(vocabulary)
 
     def tokens(self, query: str, documents: Sequence[str]) -> list[list[int]]:
         """An input for each document; nothing in a query or document becomes a control token."""
@@ -34,7 +35,7 @@ class Pairs:
         return self._vocabulary.tokenize(text, add_special=False, parse_special=False)
 
     def _rendered(self, template: str, query: str, document: str) -> list[int]:
-        marker = Marker(self._vocabulary)
-        texts = {"query": marker.hide_control_texts(query), "document": marker.hide_control_texts(document)}
+        marks = Marks(self._controls)
+        texts = marks.hide({"query": query, "document": document})
         text = _PLACES.sub(lambda found: texts[found[1]], template)
-        return marker.tokenize(text, add_special=False)
+        return marks.tokens(text, add_special=False)
