@@ -27,7 +27,9 @@ from edged.runner.vocabulary import Vocabulary
 class Intake:
     """What a loaded model accepts. Only reads the vocabulary, so it runs beside the engine thread."""
 
-    def __init__(self, model: Model, n_ctx: int, max_answers: int, chat: ChatTemplate | str | None) -> None:
+    def __init__(
+        self, model: Model, n_ctx: int, max_answers: int, chat: ChatTemplate | str | None = None
+    ) -> None:
         """`max_answers` of one request find a place in slots and queue; `chat` may be why there is none."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
@@ -157,14 +159,18 @@ class Intake:
 
     def rank_job(self, request: protocol.Rank) -> EmbedJob:
         """A query with each of the documents as token lists. Raises InvalidRequest."""
-        inputs = self._pairs.tokens(request.query, request.documents)
+        most = self._n_ctx if request.truncate else None
+        inputs = self._pairs.tokens(request.query, request.documents, most)
         for index, tokens in enumerate(inputs):
-            if len(tokens) > self._n_ctx:
-                raise InvalidRequest(
-                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit"
-                    f" of {self._n_ctx}; shorten it",
-                    "documents",
-                )
+            if len(tokens) <= self._n_ctx:
+                continue
+            path = "query" if request.truncate else f"documents[{index}]"
+            advice = "shorten it" if request.truncate else "shorten it or send truncate: true"
+            raise InvalidRequest(
+                f"{path}: query and document have {len(tokens)} tokens, more than the model's limit of"
+                f" {self._n_ctx}; {advice}",
+                path,
+            )
         return EmbedJob(request.id, inputs, [])
 
     def _prompt(self, request: protocol.Generate) -> tuple[Prompt, str]:

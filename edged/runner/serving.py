@@ -1,6 +1,5 @@
 """What a loaded runner does with the daemon's frames."""
 
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -101,9 +100,6 @@ class _Requests:
         self._loaded = loaded
         self._outbox = outbox
         self._drafting = Drafting(self._made, loaded.engine, outbox.send)
-        self._sampling = (
-            threading.Lock()
-        )  # llama.cpp's parser of grammars is kept from stderr, for one thread
 
     def take(self, frame: _Asked) -> None:
         """Pass it on, or refuse it; what needs the chat template goes its own way, so that others go on."""
@@ -147,9 +143,8 @@ class _Requests:
     def _sequence(self, frame: protocol.Generate) -> Any:
         intake = self._loaded.intake
         prompt = intake.prompt(frame)
-        with self._sampling:
-            if frame.sampling.grammar is None:
-                return intake.sequence(frame, prompt)
-            too_slow = refusal(frame.id, InvalidRequest(GRAMMAR_TOO_SLOW, "grammar"))
-            with at_most(GRAMMAR_S, lambda: self._outbox.send(too_slow)):
-                return intake.sequence(frame, prompt)
+        if frame.sampling.grammar is None:
+            return intake.sequence(frame, prompt)
+        too_slow = refusal(frame.id, InvalidRequest(GRAMMAR_TOO_SLOW, "grammar"))
+        with at_most(GRAMMAR_S, lambda: self._outbox.send(too_slow)):
+            return intake.sequence(frame, prompt)
