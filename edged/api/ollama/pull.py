@@ -8,7 +8,6 @@ from typing import Annotated
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
-from edged.api import fields
 from edged.api.answer import json_answer
 from edged.api.body import read_request
 from edged.api.endpoint import ERRORS, Endpoint, Refused
@@ -37,7 +36,7 @@ class PullRequest(Struct, kw_only=True, forbid_unknown_fields=True):
 class DeleteRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """The body of DELETE /api/delete."""
 
-    model: fields.Model | None = None
+    model: Annotated[str, Meta(description="A model that was pulled through this API.")] | None = None
     name: Annotated[str, Meta(description="What `model` was called before.")] | None = None
 
 
@@ -70,6 +69,7 @@ DELETE = Endpoint(
     family="ollama",
     summary="Remove a model that was pulled through this API.",
     request=DeleteRequest,
+    example={"model": "smollm2"},
     media_type="text/plain",
 )
 

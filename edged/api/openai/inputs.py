@@ -1,6 +1,6 @@
 """Texts and token lists, as `input` and `prompt` may give them."""
 
-from typing import Annotated
+from typing import Annotated, cast
 
 from msgspec import Meta
 
@@ -22,13 +22,15 @@ def inputs_of(value: Input, param: str) -> tuple[Texts, TokenLists]:
     """A text, a list of texts, a list of tokens or a list of such lists. Raises InvalidRequest."""
     if isinstance(value, str):
         return (value,), ()
-    texts = tuple(each for each in value if isinstance(each, str))
-    tokens = tuple(each for each in value if isinstance(each, int))
-    token_lists = (tokens,) if tokens else tuple(tuple(each) for each in value if isinstance(each, list))
-    if len(value) not in (len(texts), len(tokens), len(token_lists)):
+    kinds = set(map(type, value))
+    if len(kinds) > 1:
         raise InvalidRequest(f"{param}: mixes texts, tokens and lists of tokens; send one kind", param)
-    if len(texts) + len(token_lists) > _MAX_INPUTS:
+    if kinds == {int}:
+        return (), (tuple(cast(list[int], value)),)
+    if len(value) > _MAX_INPUTS:
         raise InvalidRequest(
             f"{param}: {len(value)} inputs, at most {_MAX_INPUTS} are accepted; send several requests", param
         )
-    return texts, token_lists
+    if kinds == {str}:
+        return tuple(cast(list[str], value)), ()
+    return (), tuple(map(tuple, cast(list[list[int]], value)))
