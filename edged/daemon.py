@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from edged import __version__
 from edged.config.keys import new_key
@@ -16,9 +16,11 @@ from edged.lifecycle.planner import planner, replanner
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
 from edged.lifecycle.pressure import PressureWatch
+from edged.lifecycle.pulled import Pulled
+from edged.lifecycle.pulls import Pulls
 from edged.lifecycle.record import Record
 from edged.lifecycle.relief import Relief
-from edged.lifecycle.reload import Reload
+from edged.lifecycle.reload import Origins, Reload
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
 from edged.service.activation import Listening, listen
@@ -47,6 +49,8 @@ def run(config: Config, source: Source) -> None:
     """
     configure(config.logging.level, config.logging.format)
     certificate = _certificate(config)
+    origins = Origins(config, source.read, Pulled.of(config))
+    config = origins.pulled.added_to(config)
     record = Record(Calibration.load(state_dir(config) / "calibration.json"))
     administrators_key = new_key()
     with Signals() as signals:
@@ -57,13 +61,14 @@ def run(config: Config, source: Source) -> None:
         print(f"edged: listening on {server.url}", flush=True)
         log.info("edged %s has started", __version__, extra={"EVENT": "started"})
         notify(status="measuring this machine")
-        pool = control = pressure = None
+        serving = control = pressure = None
         meter = GainMeter(record.repack_gain)
         try:
-            pool = _start(config, server, record, meter, administrators_key)
+            serving = _start(config, server, record, meter, origins, administrators_key)
+            pool = serving.pool
             pressure = PressureWatch(Relief(pool), record, publish=pool.feed.publish)
             pressure.start()
-            reloading = _reloading(pool, server, record, source.read)
+            reloading = Reloading(serving.reload.run, lambda: not pool.is_starting)
             control = Control(
                 {"reload": reloading.run, "url": lambda: server.url},
                 {"keys": source.take_keys, "key": lambda _: administrators_key},
@@ -77,11 +82,26 @@ def run(config: Config, source: Source) -> None:
             if pressure is not None:
                 pressure.close()
             meter.close()
-            _stop(pool.config if pool is not None else config, listening, server, pool)
+            _stop(serving.pool.config if serving is not None else config, listening, server, serving)
             record.close()
 
 
-def _start(config: Config, server: Server, record: Record, meter: GainMeter, administrators_key: str) -> Pool:
+class _Serving(NamedTuple):
+    """What serves, and what changes that."""
+
+    pool: Pool
+    reload: Reload
+    pulls: Pulls
+
+
+def _start(
+    config: Config,
+    server: Server,
+    record: Record,
+    meter: GainMeter,
+    origins: Origins,
+    administrators_key: str,
+) -> _Serving:
     """Measure, plan, begin to load; only then build the application, whose imports would delay the loads."""
 
     def started() -> None:
@@ -92,6 +112,8 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, adm
 
     plan = planner(config, record.measured, record.planned_on)
     pool = Pool(config, plan, record, replanner(record.measured, record.planned_on))
+    reload = _reload(pool, server, record, origins)
+    pulls = Pulls(origins.pulled, lambda: pool.config, reload.serve_pulled)
     try:
         pool.when_wanted = meter.interrupt
         pool.start()
@@ -103,15 +125,15 @@ def _start(config: Config, server: Server, record: Record, meter: GainMeter, adm
         metrics.watch(pool.statuses)
         metrics.watch_memory(lambda: pool.admission.account.by_kind())
         record.count_with(metrics)
-        server.set_app(create_app(pool, metrics, administrators_key))
+        server.set_app(create_app(pool, metrics, pulls, administrators_key))
         pool.when_started(started)
     except BaseException:
         pool.close()
         raise
-    return pool
+    return _Serving(pool, reload, pulls)
 
 
-def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Config]) -> Reloading:
+def _reload(pool: Pool, server: Server, record: Record, origins: Origins) -> Reload:
     """What applies a changed configuration; access and limits of requests follow the pool's."""
 
     def settle(config: Config) -> tuple[str, ...]:
@@ -121,8 +143,7 @@ def _reloading(pool: Pool, server: Server, record: Record, read: Callable[[], Co
         server.set_tls(certificate.secure if certificate else None)
         return (f"the certificate is {certificate.text}",) if certificate else ()
 
-    plan = replanner(record.measured, record.planned_on)
-    return Reloading(Reload(pool, read, plan, settle).run, lambda: not pool.is_starting)
+    return Reload(pool, origins, replanner(record.measured, record.planned_on), settle)
 
 
 def _news(pool: Pool, reloading: Reloading, pressure: PressureWatch) -> Callable[[], News]:
@@ -155,7 +176,7 @@ def _what_is_dead(server: Server, pool: Pool, pressure: PressureWatch) -> Callab
     return what_is_dead
 
 
-def _stop(config: Config, listening: Listening, server: Server, pool: Pool | None) -> None:
+def _stop(config: Config, listening: Listening, server: Server, serving: _Serving | None) -> None:
     """Let what runs end within one deadline, then stop the runners.
 
     New connections wait in systemd's socket for the next edged, if it has one; else they are refused (503).
@@ -164,16 +185,17 @@ def _stop(config: Config, listening: Listening, server: Server, pool: Pool | Non
     log.info("draining", extra={"EVENT": "draining"})
     notify(stopping=True, status="draining", extend_timeout_s=drain_s + _STOP_S)
     deadline = time.monotonic() + drain_s
-    if pool is not None:
-        pool.feed.close()  # who follows it would hold up the drain
-        pool.draining = not listening.activated
+    if serving is not None:
+        serving.pool.feed.close()  # who follows it, or a pull, would hold up the drain
+        serving.pulls.close()
+        serving.pool.draining = not listening.activated
         server.retire(keep_accepting=not listening.activated)
         server.drain(drain_s, _tell_draining)
-        pool.draining = True
+        serving.pool.draining = True
     server.close(max(0.0, deadline - time.monotonic()))
     notify(status="stopping the models' runners")
-    if pool is not None:
-        pool.close()
+    if serving is not None:
+        serving.pool.close()
     log.info("stopped", extra={"EVENT": "stopped"})
 
 

@@ -10,15 +10,34 @@ from edged.api.app import ENDPOINTS
 from edged.api.docs.fields import Field, answers, fields_of
 from edged.api.docs.openapi import FAMILIES
 from edged.api.endpoint import Endpoint
+from edged.api.errors import HTTP_TABLE, INTERNAL, TABLE, ClientGone
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 _MARK = "<!-- From here on made by `python -m tests.api_page`. -->\n"
+_BY_HTTP = {
+    404: "There is nothing at this path.",
+    405: "The path does not take this method; `Allow` says which it takes.",
+    413: "The body is larger than `server.max_body`.",
+}
 _FATES = {"honoured": "", "no effect": "no effect: ", "refused": "**refused**: "}
 
 
 def whole(page: str) -> str:
-    """The page with tables of the endpoints as they are now."""
-    return page.partition(_MARK)[0] + _MARK + "".join(map(_family, FAMILIES))
+    """The page with tables of errors and endpoints as they are now."""
+    return page.partition(_MARK)[0] + _MARK + _errors() + "".join(map(_family, FAMILIES))
+
+
+def _errors() -> str:
+    """Every kind of error, by what its class says of itself."""
+    rows = [
+        (row, " ".join((kind.__doc__ or "").split()).replace("retry_after_s", "Retry-After"))
+        for kind, row in TABLE.items()
+        if kind is not ClientGone
+    ] + [(row, _BY_HTTP[status]) for status, row in HTTP_TABLE.items()]
+    rows.append((INTERNAL, "edged failed; the log says more, under the request's id."))
+    rows.sort(key=lambda row: row[0].status)
+    lines = [f"| {row.status} | `{row.type}` | `{row.code}` | {text} |\n" for row, text in rows]
+    return "\n## Errors\n\n| status | type | code | when |\n|---|---|---|---|\n" + "".join(lines)
 
 
 def _family(family: str) -> str:

@@ -16,19 +16,23 @@ from edged.api.llamacpp import state as llamacpp_state
 from edged.api.llamacpp import text as llamacpp_text
 from edged.api.native import events, facts
 from edged.api.native import models as native_models
+from edged.api.ollama import chat as ollama_chat
 from edged.api.ollama import embeddings as ollama_embeddings
+from edged.api.ollama import generate as ollama_generate
 from edged.api.ollama import models as ollama_models
+from edged.api.ollama import pull
 from edged.api.openai import chat, completions, embeddings, models, rerank
 from edged.api.openai.responses import routes as responses
 from edged.api.visit import Visit
 from edged.api.work import Api, Places
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.pulls import Pulls
 from edged.service.liveness import Environ, Wsgi
 from edged.telemetry.metrics import Metrics
 
 _MODULES = (
     *(models, chat, completions, responses, rerank),
-    ollama_models,
+    *(ollama_chat, ollama_generate, ollama_models, pull),
     *(llamacpp_completion, llamacpp_text, llamacpp_embedding, llamacpp_state),
     *(facts, events, native_models, status),
 )
@@ -40,12 +44,12 @@ _DIRECT: tuple[tuple[Endpoint, Callable[[Api, Environ], bytes]], ...] = (
 ENDPOINTS = (*declared((*_MODULES, docs)), *(endpoint for endpoint, _ in _DIRECT))
 
 
-def create_app(pool: Pool, metrics: Metrics, administrators_key: str | None = None) -> Wsgi:
+def create_app(pool: Pool, metrics: Metrics, pulls: Pulls, administrators_key: str | None = None) -> Wsgi:
     """A WSGI application that serves the pool's models, by whichever configuration is in force.
 
     `administrators_key` lets everything be done, beside the configuration's keys.
     """
-    api = Api(pool, metrics, Places())
+    api = Api(pool, metrics, Places(), pulls)
     views = {endpoint.path: functools.partial(view, api) for endpoint, view in _DIRECT}
     return Door(Direct(framework(api), api, views), api, administrators_key)
 

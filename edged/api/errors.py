@@ -15,6 +15,7 @@ from edged.errors import (
     InvalidRequest,
     ModelFileError,
     Overloaded,
+    PullError,
     RunnerFailed,
     Unavailable,
     UnknownModel,
@@ -71,10 +72,10 @@ class Row(NamedTuple):
 
 
 JSON = ("Content-Type", "application/json")
-_INTERNAL = Row(500, "server_error", "internal_error")
+INTERNAL = Row(500, "server_error", "internal_error")
 
 # The most specific kind wins.
-_TABLE: dict[type[Exception], Row] = {
+TABLE: dict[type[Exception], Row] = {
     InvalidRequest: Row(400, "invalid_request_error", "invalid_value"),
     Unsupported: Row(400, "invalid_request_error", "unsupported_parameter"),
     Unauthorized: Row(401, "authentication_error", "invalid_api_key"),
@@ -84,11 +85,14 @@ _TABLE: dict[type[Exception], Row] = {
     RateLimited: Row(429, "rate_limit_error", "rate_limit_exceeded"),
     ClientGone: Row(499, "invalid_request_error", "client_closed_request"),
     RunnerFailed: Row(500, "server_error", "runner_failed"),
+    PullError: Row(502, "server_error", "pull_failed"),
     Unavailable: Row(503, "server_error", "unavailable"),
     ModelFileError: Row(503, "server_error", "model_unusable"),
 }
 
-_HTTP: dict[int, Row] = {
+_LEVELS = {401: logging.INFO, 403: logging.INFO, 500: logging.WARNING}
+
+HTTP_TABLE: dict[int, Row] = {
     404: Row(404, "invalid_request_error", "unknown_url"),
     405: Row(405, "invalid_request_error", "method_not_allowed"),
     413: Row(413, "invalid_request_error", "body_too_large"),
@@ -98,8 +102,10 @@ _HTTP: dict[int, Row] = {
 def row_of(error: Exception) -> Row:
     """The table's row for an error."""
     if isinstance(error, HTTPException):
-        return _HTTP.get(error.code or 500, Row(error.code or 500, "invalid_request_error", "bad_request"))
-    return next((_TABLE[kind] for kind in type(error).__mro__ if kind in _TABLE), _INTERNAL)
+        return HTTP_TABLE.get(
+            error.code or 500, Row(error.code or 500, "invalid_request_error", "bad_request")
+        )
+    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), INTERNAL)
 
 
 def body_of(error: EdgedError, path: str = "") -> bytes:
@@ -131,15 +137,16 @@ def register(app: Flask) -> None:
 
 
 def _log(error: Exception, row: Row, visit: Visit) -> None:
-    """What a client cannot change is for the operator to read, under the id that the client was told."""
-    if row.status != 500:
+    """What the operator is to read, with the id that the client was told: what failed, who was refused."""
+    level = logging.ERROR if row is INTERNAL else _LEVELS.get(row.status)
+    if level is None:
         return
-    unforeseen = row is _INTERNAL
     log.log(
-        logging.ERROR if unforeseen else logging.WARNING,
-        "%s %s (request %s) failed%s",
-        *(visit.method, visit.path, visit.request_id, "" if unforeseen else f": {error}"),
-        exc_info=error if unforeseen else None,
+        level,
+        "%s %s from %s (request %s): %s",
+        *(visit.method, visit.path, visit.client, visit.request_id),
+        "an internal error" if row is INTERNAL else error,
+        exc_info=error if row is INTERNAL else None,
         extra={"REQUEST_ID": visit.request_id, "CLIENT": visit.client},
     )
 

@@ -17,6 +17,7 @@ from edged.api.keep_alive import keep_alive_s
 from edged.config.schema import Config
 from edged.errors import InvalidRequest, Overloaded, Unavailable
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.pulls import Pulls
 from edged.policy.types import Kind
 from edged.service.liveness import Environ
 from edged.telemetry.metrics import Metrics
@@ -93,6 +94,7 @@ class Api:
     pool: Pool
     metrics: Metrics
     places: Places
+    pulls: Pulls
 
     @property
     def config(self) -> Config:

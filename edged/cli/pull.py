@@ -79,14 +79,9 @@ def model_directory(config_file: Path | None) -> Path:
 
 
 def _place(config_file: Path | None, force: bool, verify: bool) -> "Place":
-    from edged.hw.memory import memory_facts
-    from edged.lifecycle.weights_speed import best_here
-    from edged.store.pull import Place
+    from edged.lifecycle.fetch import place_for
 
-    facts = memory_facts()
-    known = [size for size in (facts.total_bytes, facts.cgroup_limit_bytes) if size is not None]
-    folder = model_directory(config_file)
-    return Place(folder, min(known, default=None), force, verify, best_here(folder))
+    return place_for(model_directory(config_file), force=force, verify=verify)
 
 
 def _pull(request: "Request", place: "Place") -> bool:

@@ -1,6 +1,8 @@
 """A configuration that is read again, applied to models that serve: what did not change goes on untouched."""
 
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 
 import msgspec
 
@@ -11,6 +13,7 @@ from edged.hw.snapshot import MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
 from edged.lifecycle.prefixes import remove_unused
+from edged.lifecycle.pulled import Pulled
 from edged.policy.replan import as_loaded, works_alike
 
 Plan = Callable[[Config, MemoryFacts], Planned]
@@ -24,38 +27,62 @@ class _Intent(msgspec.Struct, frozen=True, kw_only=True):
     to_load: tuple[str, ...] = ()
 
 
+@dataclass
+class Origins:
+    """What makes a configuration: a file, as it was put in force last, and what clients have pulled."""
+
+    written: Config
+    read: Callable[[], Config]  # the file as it is now; raises ConfigError
+    pulled: Pulled
+
+
 class Reload:
-    """Applies the configuration as it is written now. One at a time: the caller sees to that."""
+    """Applies changes to what is served. For any thread."""
 
     def __init__(
-        self, pool: Pool, read: Callable[[], Config], plan: Plan, settle: Callable[[Config], tuple[str, ...]]
+        self, pool: Pool, origins: Origins, plan: Plan, settle: Callable[[Config], tuple[str, ...]]
     ) -> None:
-        """`read` raises ConfigError. `settle` puts in force what lies outside the pool and returns what is to
-        be said about that, or raises ConfigError and has changed nothing."""
+        """`settle` puts in force what lies outside the pool and returns what is to be said about that, or
+        raises ConfigError and changes nothing."""
         self._pool = pool
-        self._read = read
+        self._origins = origins
         self._plan = plan
         self._settle = settle
+        self._one_at_a_time = threading.Lock()
 
     def run(self) -> str:
-        """Return what has changed, when it is in force and what is to be loaded answers.
+        """Apply the file as it is now; returns what has changed, when what is to be loaded answers.
 
         Raises ConfigError when nothing was changed, Unavailable when edged is shutting down, and EdgedError
         when all is in force, but a model does not answer.
         """
-        old, new = self._pool.config, self._read()
+        with self._one_at_a_time:
+            written = self._origins.read()
+            return self._apply(written, written.models.keys() - self._origins.pulled.models())
+
+    def serve_pulled(self) -> None:
+        """Serve what clients have pulled since, and no more what they have deleted. All else stays as it is.
+
+        A model that does not fit is shown so, as at start. Raises as `run` does.
+        """
+        with self._one_at_a_time:
+            self._apply(self._origins.written, ())
+
+    def _apply(self, written: Config, must_fit: Collection[str]) -> str:
+        old, new = self._pool.config, self._origins.pulled.added_to(written)
         found = difference(old, new)
         if found.fixed:
             raise ConfigError([_restart(path) for path in found.fixed])
-        intent = self._intent(new, found)
+        intent = self._intent(new, found, must_fit)
         found = msgspec.structs.replace(found, changes=(*found.changes, *self._settle(new)))
+        self._origins.written = written
         handover = self._pool.apply(new, intent.planned, intent.kept)
         handover.finish(new.server.drain_timeout)
         remove_unused(new)
         self._load(intent.to_load, new.loading.load_timeout)
         return found.text
 
-    def _intent(self, new: Config, found: Difference) -> _Intent:
+    def _intent(self, new: Config, found: Difference, must_fit: Collection[str]) -> _Intent:
         """Decide; nothing is changed yet. Raises ConfigError for a model that could not be loaded."""
         plans = {plan.model: plan for plan in self._pool.plans}
         loaded = {each.model for each in self._pool.statuses() if each.state in ("ready", "loading")}
@@ -72,7 +99,7 @@ class Reload:
             kept = [model for model in kept if model in anew and works_alike(plans[model], anew[model])]
         others = [model for model in new.models if model not in kept]
         asked = {*plans, *found.added, *found.replaced}  # the rest had no plan before, and nobody touched it
-        _check_planned(planned, [model for model in others if model in asked])
+        _check_planned(planned, [model for model in others if model in asked and model in must_fit])
         at_once = [
             plan.model
             for plan in planned.plans

@@ -7,9 +7,11 @@ privileges by starting programs. Both hold for all its later threads and childre
 import ctypes
 import os
 import platform
+import signal
 import struct
 import sys
 
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
 _PR_SET_SECCOMP = 22
 _SECCOMP_MODE_FILTER = 2
@@ -38,6 +40,13 @@ def confine() -> None:
             step()
         except OSError as error:
             print(f"the runner is not kept from {what}: {error}", file=sys.stderr)
+
+
+def end_with_parent(parent: int) -> None:
+    """Have the kernel end this process when its parent ends, by whatever."""
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0)
+    if os.getppid() != parent:  # it has ended already
+        os._exit(1)
 
 
 def _gain_no_privileges() -> None:

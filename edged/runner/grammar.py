@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from edged.runner.engine.gate import Gate
 from edged.runner.vocabulary import Vocabulary
 
 Candidates = np.ndarray[Any, Any]
+
+_STDERR = threading.Lock()  # it is the whole process's: of two who turn it away, one would give back nothing
 
 
 class Grammar:
@@ -98,12 +101,13 @@ def apply(sampler: Any, among: Candidates) -> Any:
 @contextmanager
 def _silent_stderr() -> Iterator[None]:
     """Let what C code prints to stderr go nowhere."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _STDERR:
+        kept = os.dup(2)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)

@@ -9,17 +9,17 @@ import msgspec
 
 from edged.errors import InvalidRequest, ModelFileError
 from edged.runner import protocol
-from edged.runner.engine.chat_format import chat_format
 from edged.runner.engine.default_template import default_template
 from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.gate import Gate
 from edged.runner.engine.pairs import Pairs
-from edged.runner.engine.prompt import ChatTemplate, plain_tokens
+from edged.runner.engine.prompt import ChatTemplate, Conversation, Prompt, plain_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
 from edged.runner.grammar import Grammar
 from edged.runner.model import Model
+from edged.runner.renderer import Renderer
 from edged.runner.sampler import Sampler
 from edged.runner.vocabulary import Vocabulary
 
@@ -27,21 +27,20 @@ from edged.runner.vocabulary import Vocabulary
 class Intake:
     """What a loaded model accepts. Only reads the vocabulary, so it runs beside the engine thread."""
 
-    def __init__(self, model: Model, n_ctx: int, max_answers: int) -> None:
-        """`max_answers` of one request find a place in slots and queue."""
+    def __init__(
+        self, model: Model, n_ctx: int, max_answers: int, chat: ChatTemplate | str | None = None
+    ) -> None:
+        """`max_answers` of one request find a place in slots and queue; `chat` may be why there is none."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
         self.max_answers = max_answers
         self._pairs = Pairs(model.vocabulary, model.rank_template)
-        self.chat: protocol.ChatFormat | None = None  # None: conversations cannot be rendered
-        self._template: ChatTemplate | None = None
-        self._template_problem = "the model has no chat template; use /v1/completions"
-        if source := model.chat_template or _default_template(model.vocabulary):
-            try:
-                self._template = ChatTemplate(source, model.vocabulary)
-                self.chat = chat_format(source)
-            except ModelFileError as error:  # completions still work
-                self._template_problem = str(error)
+        self._template = chat
+
+    @property
+    def chat(self) -> protocol.ChatFormat | None:
+        """How the model writes its part of conversations; None: they cannot be rendered."""
+        return self._template.format if isinstance(self._template, ChatTemplate) else None
 
     def tokens(self, request: protocol.Tokenize) -> protocol.Tokens:
         """A text's tokens."""
@@ -54,24 +53,33 @@ class Intake:
     def text(self, request: protocol.Detokenize | protocol.Render) -> protocol.Text:
         """The text of tokens, or of a conversation. Raises InvalidRequest."""
         if isinstance(request, protocol.Render):
-            text = self._chat().text(request)
+            text = self._chat().text(
+                Conversation(
+                    request.messages, request.tools, request.template_options, request.add_generation_prompt
+                )
+            )
         else:
             self._check_tokens(request.tokens, "tokens")
             pieces = (self._vocabulary.piece(token, control=True) for token in request.tokens)
             text = b"".join(pieces).decode("utf-8", "replace")
         return protocol.Text(request.id, text)
 
-    def sequence(self, request: protocol.Generate) -> Sequence:
-        """A generation request as a sequence. Raises InvalidRequest."""
+    def prompt(self, request: protocol.Generate) -> Prompt:
+        """What a generation continues. Raises InvalidRequest."""
         prompt, param = self._prompt(request)
-        if not prompt:
+        n_tokens = len(prompt.tokens)
+        if not n_tokens:
             raise InvalidRequest(f"{param}: is empty; the model needs at least one token", param)
-        if len(prompt) >= self._n_ctx:
+        if n_tokens >= self._n_ctx:
             raise InvalidRequest(
-                f"{param}: {len(prompt)} tokens do not fit the model's context of {self._n_ctx}, of which at"
+                f"{param}: {n_tokens} tokens do not fit the model's context of {self._n_ctx}, of which at"
                 " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
                 param,
             )
+        return prompt
+
+    def sequence(self, request: protocol.Generate, prompt: Prompt) -> Sequence:
+        """A generation request as a sequence. Raises InvalidRequest."""
         if not 1 <= request.n <= self.max_answers:
             raise InvalidRequest(
                 f"n: {request.n} answers are too many; slots and queue hold {self.max_answers}",
@@ -87,17 +95,19 @@ class Intake:
         first.siblings = tuple(siblings)
         return first
 
-    def _answer(self, request: protocol.Generate, prompt: list[int], index: int, seed: int) -> Sequence:
+    def _answer(self, request: protocol.Generate, prompt: Prompt, index: int, seed: int) -> Sequence:
         """One of the answers to a request."""
         sampling = msgspec.structs.replace(request.sampling, seed=seed)
-        room = self._n_ctx - len(prompt)
+        n_tokens = len(prompt.tokens)
+        room = self._n_ctx - n_tokens
+        grammar = self._grammar(request, prompt)
         return Sequence(
             id=request.id,
-            tokens=list(prompt),
-            n_prompt_tokens=len(prompt),
+            tokens=list(prompt.tokens),
+            n_prompt_tokens=n_tokens,
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary, stages(sampling), self._biases(sampling), self._grammar(request), prompt
+                self._vocabulary, stages(sampling), self._biases(sampling), grammar, prompt.tokens
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
@@ -107,17 +117,18 @@ class Intake:
             cache_prompt=request.cache_prompt or index > 0,  # the answers to one prompt share it
             whole=request.whole,
             control_pieces=request.control_pieces,
+            opens_reasoning=prompt.opens_reasoning,
             # the same seed must give the same text, and steps of other sizes may round differently
             may_draft=request.sampling.seed in (None, -1) or request.sampling.temperature < GREEDY_BELOW,
         )
 
-    def _grammar(self, request: protocol.Generate) -> Grammar | None:
+    def _grammar(self, request: protocol.Generate, prompt: Prompt) -> Grammar | None:
         """An answer's own, since it remembers what it has followed."""
         sampling = request.sampling
         if sampling.grammar is None:
             return None
         reasoning = self.chat.reasoning if self.chat and sampling.grammar_lets_think else None
-        gate = Gate(sampling.grammar_triggers, reasoning, opened=False)
+        gate = Gate(sampling.grammar_triggers, reasoning, opened=prompt.opens_reasoning)
         return Grammar(self._vocabulary, sampling.grammar, gate, control_pieces=request.control_pieces)
 
     def _biases(self, sampling: protocol.Sampling) -> dict[int, float]:
@@ -162,18 +173,20 @@ class Intake:
             )
         return EmbedJob(request.id, inputs, [])
 
-    def _prompt(self, request: protocol.Generate) -> tuple[list[int], str]:
+    def _prompt(self, request: protocol.Generate) -> tuple[Prompt, str]:
         if request.messages is not None:
-            return self._chat().tokens(request.messages), "messages"
+            asked = Conversation(request.messages, request.tools, request.template_options)
+            return self._chat().prompt(asked), "messages"
         if request.tokens is not None:
             self._check_tokens(request.tokens, "prompt")
-            return list(request.tokens), "prompt"
-        return plain_tokens(self._vocabulary, request.text or ""), "prompt"
+            return Prompt(list(request.tokens)), "prompt"
+        return Prompt(plain_tokens(self._vocabulary, request.text or "")), "prompt"
 
     def _chat(self) -> ChatTemplate:
-        if self._template is None:
-            raise InvalidRequest(f"messages: {self._template_problem}", "messages")
-        return self._template
+        if isinstance(self._template, ChatTemplate):
+            return self._template
+        why = self._template or "the model has no chat template; use /v1/completions"
+        raise InvalidRequest(f"messages: {why}", "messages")
 
     def _check_tokens(self, tokens: SequenceOf[int], param: str) -> None:
         for token in tokens:
@@ -184,8 +197,11 @@ class Intake:
                 )
 
 
-def _default_template(vocabulary: Vocabulary) -> str | None:
-    known = default_template(vocabulary)
+def template_source(model: Model) -> str | None:
+    """The text of the model's chat template, or of the one that its vocabulary asks for."""
+    if model.chat_template:
+        return model.chat_template
+    known = default_template(model.vocabulary)
     if known is None:
         return None
     print(
@@ -194,3 +210,12 @@ def _default_template(vocabulary: Vocabulary) -> str | None:
         file=sys.stderr,
     )
     return known.source
+
+
+def chat_template(renderer: Renderer, vocabulary: Vocabulary) -> ChatTemplate | str:
+    """The template that the renderer has been given; a text says why it cannot be used."""
+    try:
+        return ChatTemplate(renderer.render, renderer.traits(), vocabulary)
+    except ModelFileError as error:  # completions still work
+        print(error, file=sys.stderr)
+        return str(error)

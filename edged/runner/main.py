@@ -13,62 +13,29 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from edged.errors import ComputeFailed, InvalidRequest, ModelFileError
+from edged.errors import ComputeFailed, ModelFileError
 from edged.runner import protocol
 from edged.runner.ahead import begin_to_import
 from edged.runner.bindings import bind_alone
 from edged.runner.confine import confine
-from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
 from edged.runner.loading import Prefetch, anon_bytes, lazy_map_is_loaded, reads_so_far, telling_reads
 from edged.runner.mapping import Rows, advise_random, pin
 from edged.runner.outbox import Outbox
 from edged.runner.pulse import Pulse
+from edged.runner.renderer import Renderer
+from edged.runner.serving import Kept, Loaded, asking, serve
 from edged.runner.turns import Turns
-from edged.runner.warmth import Warmth, pin_behind
+from edged.runner.warmth import pin_behind
 
 if TYPE_CHECKING:
-    from edged.runner.engine.engine import Engine
     from edged.runner.engine.lease import Lease
-    from edged.runner.intake import Intake
     from edged.runner.model import Context, Model
 
 _FIRST_CHUNK_TOKENS = 64  # of a prompt beside answers, until it is known how long that takes
 _OOM_SCORE_ADJ = "500"  # the kernel should take a runner before the daemon
-
-
-class Kept(NamedTuple):
-    """What a context holds for later requests: `put_away` writes what is wanted again, `forget` drops all."""
-
-    put_away: Callable[[], None] = lambda: None
-    forget: Callable[[], None] = lambda: None
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A loaded model with everything that serves it."""
-
-    model: "Model"
-    context: "Context"
-    engine: "Engine[Any]"
-    intake: "Intake"
-    rows: Rows
-    prefetch: Prefetch
-    kept: Kept
-
-    def forget(self) -> None:
-        """Keep hot prefixes, and forget every sequence; on the engine's thread, while nothing runs."""
-        self.kept.put_away()
-        self.kept.forget()
-
-    def stop(self) -> None:
-        """Stop computing and keep hot prefixes. The memory goes with the process."""
-        self.engine.stop()
-        self.kept.put_away()
 
 
 def main() -> int:
@@ -76,6 +43,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the daemon, which drains
     _offer_to_the_oom_killer()
     confine()
+    renderer = Renderer.fork()
     connection = socket.socket(fileno=int(sys.argv[1]))
     pulse = Pulse(int(sys.argv[2]))
     if not select.select([connection], [], [], 0)[0]:
@@ -89,7 +57,7 @@ def main() -> int:
     prefetch = Prefetch(start.path, start.prefetch, outbox.send, turns, pulse.beat)
     prefetch.start()
     try:
-        loaded = load(start, prefetch, outbox, pulse)
+        loaded = load(start, prefetch, outbox, pulse, renderer)
     except (ModelFileError, ComputeFailed) as error:
         outbox.send(protocol.LoadFailed(str(error)))
         return 1
@@ -101,13 +69,15 @@ def main() -> int:
     return 0
 
 
-def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse) -> Loaded:
+def load(
+    start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse, renderer: Renderer
+) -> Loaded:
     """Model, context, engine; says `Ready`. Raises ModelFileError, or ComputeFailed from the warm-up."""
     clock = _Clock()
     bind_alone()
     from edged.runner.engine.engine import Engine
     from edged.runner.engine.lease import Lease
-    from edged.runner.intake import Intake
+    from edged.runner.intake import Intake, chat_template, template_source
     from edged.runner.model import Context, Model
 
     clock.lap("import_s")
@@ -117,6 +87,11 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         prefetch.wait()
     clock.lap("turn_wait_s")
     model = Model(start)
+    source = template_source(model) if start.kind == "generate" else None
+    if source is not None:
+        renderer.prepare(source)
+    else:
+        renderer.close()
     advise_random(start.path, start.random_access)
     clock.lap("vocabulary_s")
     outbox.send(protocol.Progress("context", 0, 0))
@@ -145,9 +120,11 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         outbox.send(protocol.Progress("warmup", 0, 0))
         engine.warm_up()
         clock.lap("warmup_s")
+    chat = chat_template(renderer, model.vocabulary) if source is not None else None
+    intake = Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests, chat)
     loaded = Loaded(
         *(model, context, engine),
-        intake=Intake(model, context.n_ctx, start.n_seq_max + start.max_queue_requests),
+        intake=intake,
         rows=Rows(start.path, start.random_access, model.vocabulary.size),
         prefetch=prefetch,
         kept=kept,
@@ -157,7 +134,7 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
             n_ctx=context.n_ctx,
             n_embd=model.n_embd,
             n_vocab=model.vocabulary.size,
-            chat=loaded.intake.chat,
+            chat=intake.chat,
             prefetch_done=prefetch.done,
             lazy_map=lazy_map_is_loaded(),
             timings_s=clock.laps_s,
@@ -167,81 +144,6 @@ def load(start: protocol.Start, prefetch: Prefetch, outbox: Outbox, pulse: Pulse
         )
     )
     return loaded
-
-
-def asking(frames: Iterator[protocol.ToRunner], turns: Turns) -> Iterator[protocol.ToRunner]:
-    """The same frames; requests hurry the reader."""
-    for frame in frames:
-        if isinstance(frame, protocol.Generate | protocol.Embed | protocol.Rank):
-            turns.ask()
-        yield frame
-
-
-def serve(frames: Iterator[protocol.ToRunner], start: protocol.Start, loaded: Loaded, outbox: Outbox) -> None:
-    """Pass requests on until Shutdown, or until the daemon closes the connection."""
-    warmth = Warmth(start, loaded, outbox.send)
-    for frame in frames:
-        match frame:
-            case protocol.Generate() | protocol.Embed() | protocol.Rank():
-                try:
-                    _check_kind(frame, start)
-                    loaded.engine.submit(_job(frame, loaded, outbox))
-                except InvalidRequest as error:
-                    outbox.send(_refusal(frame.id, str(error), error.param))
-            case protocol.Tokenize() | protocol.Detokenize() | protocol.Render():
-                outbox.send(_told(frame, loaded.intake))
-            case protocol.Cancel():
-                loaded.engine.cancel(frame.id)
-            case protocol.Warmup():
-                warmth.warm(frame.id)
-            case protocol.Cool():
-                warmth.cool(frame)
-            case protocol.ReadAhead():
-                warmth.read_ahead(allowed=frame.allowed)
-            case protocol.Limit():
-                loaded.engine.limit(frame)
-                loaded.intake.max_answers = start.n_seq_max + frame.max_queue_requests
-            case protocol.Ping():
-                loaded.engine.ping()
-            case protocol.Shutdown():
-                return
-
-
-def _check_kind(frame: protocol.Generate | protocol.Embed | protocol.Rank, start: protocol.Start) -> None:
-    """Raises InvalidRequest for what this kind of model does not do."""
-    kind = frame.__struct_config__.tag
-    if kind != start.kind:
-        raise InvalidRequest(f"model: it is of kind {start.kind}, and this needs one of kind {kind}", "model")
-
-
-def _job(frame: protocol.Generate | protocol.Embed | protocol.Rank, loaded: Loaded, outbox: Outbox) -> Any:
-    intake = loaded.intake
-    if not isinstance(frame, protocol.Generate):
-        job = intake.embed_job(frame) if isinstance(frame, protocol.Embed) else intake.rank_job(frame)
-        loaded.rows.want(job.inputs)
-        return job
-    if frame.sampling.grammar is None:
-        return intake.sequence(frame)
-    with at_most(GRAMMAR_S, lambda: outbox.send(_refusal(frame.id, GRAMMAR_TOO_SLOW, "grammar"))):
-        return intake.sequence(frame)
-
-
-def _told(
-    asked: protocol.Tokenize | protocol.Detokenize | protocol.Render, intake: "Intake"
-) -> protocol.FromRunner:
-    """The answer to what needs no slot."""
-    try:
-        match asked:
-            case protocol.Tokenize():
-                return intake.tokens(asked)
-            case protocol.Detokenize() | protocol.Render():
-                return intake.text(asked)
-    except InvalidRequest as error:
-        return _refusal(asked.id, str(error), error.param)
-
-
-def _refusal(request: int, message: str, param: str | None) -> protocol.Rejected:
-    return protocol.Rejected(id=request, kind="invalid", message=message, param=param)
 
 
 def _worker(

@@ -14,6 +14,7 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 from waitress.utilities import BadRequest
 
+from edged.service.parser import Parser
 from edged.service.wire import error_body
 
 Phase = Literal["header", "body", "work", "output", "idle", "linger"]
@@ -23,6 +24,7 @@ _ERRORS = {
     413: ("invalid_request_error", "body_too_large"),
     431: ("invalid_request_error", "headers_too_large"),
     501: ("invalid_request_error", "transfer_encoding_unsupported"),
+    505: ("invalid_request_error", "http_version_unsupported"),
 }
 
 
@@ -62,7 +64,7 @@ class JsonErrorTask(ErrorTask):
         body = error_body(path, self._message(error), kind, code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-        self.set_close_on_finish()
+        self.request.headers["CONNECTION"] = "close"  # as if the client had asked for it
         self.channel.linger = True
         self.write(body)
 
@@ -129,6 +131,7 @@ class _Loop:
 class Channel(HTTPChannel):
     """A connection that knows which phase it is in and since when."""
 
+    parser_class = Parser
     task_class = Task
     error_task_class = JsonErrorTask
     linger = False  # send what is written, then read and drop what the client still sends, then close

@@ -66,6 +66,11 @@ def write(path: Path, receipt: Receipt) -> None:
     sync_folder(target.parent)
 
 
+def forget(path: Path) -> None:
+    """Remove the receipt of a model file that was removed. Raises OSError."""
+    _receipt_of(path).unlink(missing_ok=True)
+
+
 def changed_since_pull(path: Path) -> bool:
     """Whether size or modification time differ from the receipt: cheap, and blind to bit rot.
 

@@ -4,6 +4,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -11,11 +12,13 @@ import openai
 import pytest
 
 from edged.api.app import create_app
-from edged.config.schema import Access, Config, Loading, Model, Seconds
+from edged.config.schema import Access, Config, Loading, Model, Seconds, Storage
 from edged.config.schema import Server as ServerSettings
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
 from edged.lifecycle.pool import Pool
+from edged.lifecycle.pulled import Pulled
+from edged.lifecycle.pulls import Pulls
 from edged.policy.types import LoadPlan
 from edged.runner import protocol
 from edged.service.bind import bind
@@ -130,11 +133,19 @@ def _config(models: dict[str, str], preload: bool, settings: Json) -> Config:
     return Config(
         server=ServerSettings(**{**server, **settings.get("server", {})}),
         access=Access(**settings.get("access", {})),
+        storage=Storage(**{"model_dir": "/nowhere", **settings.get("storage", {})}),
         loading=Loading(**{**loading, **settings.get("loading", {})}),
         models={
             model: Model(file=path, preload=preload, **settings.get("model", {}))
             for model, path in models.items()
         },
+    )
+
+
+def no_pulls(pool: Pool) -> Pulls:
+    """What only says that it has pulled."""
+    return Pulls(
+        Pulled(Path("/nowhere")), lambda: pool.config, lambda: None, lambda *_: ("echo", '{"type":"over"}')
     )
 
 
@@ -144,6 +155,7 @@ def start(
     preload: bool = True,
     wait: bool = True,
     problems: dict[str, str] | None = None,
+    pulls: Callable[[Pool], Pulls] = no_pulls,
     **settings: Json,
 ) -> Running:
     """Serve fake models; `settings` are sections of the configuration, and `plan` what is planned of each."""
@@ -170,7 +182,7 @@ def start(
             answer_timeout_s=config.server.request_timeout,
         ),
     )
-    server.set_app(create_app(pool, metrics))
+    server.set_app(create_app(pool, metrics, pulls(pool)))
     server.start()
     pool.start()
     if preload and wait:

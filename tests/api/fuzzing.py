@@ -1,7 +1,7 @@
 """Requests made by schemathesis from /openapi.json, and what is wrong with the answers."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import httpx
@@ -33,6 +33,7 @@ class Outcome(Struct):
     """What came of all requests."""
 
     answers: dict[str, Counter[int]] = field(default_factory=dict)  # statuses, by operation
+    accepted: set[str] = field(default_factory=set)  # operations that took something
     problems: dict[str, str] = field(default_factory=dict)  # an example of each kind
 
     @property
@@ -44,15 +45,16 @@ class Outcome(Struct):
         """What came of more requests."""
         for operation, answers in other.answers.items():
             self.answers.setdefault(operation, Counter()).update(answers)
+        self.accepted |= other.accepted
         self.problems |= other.problems
 
 
-def fuzz(url: str, n_examples: int, seed: int | None = None) -> Outcome:
+def fuzz(url: str, n_examples: int, seed: int | None = None, leave_out: Sequence[str] = ()) -> Outcome:
     """Send so many generated requests to each operation, after those that probe its limits."""
     document = httpx.get(f"{url}/openapi.json").json()
     schema = schemathesis.openapi.from_dict(_answerable(document), config=_config(url, n_examples, seed))
     outcome, lines = Outcome(), Lines(document)
-    for event in from_schema(schema.exclude(path=list(_ENDLESS))).execute():
+    for event in from_schema(schema.exclude(path=[*_ENDLESS, *leave_out])).execute():
         if isinstance(event, events.ScenarioFinished):
             _note(event.recorder, outcome, lines)
         elif isinstance(event, events.NonFatalError | events.FatalError):
@@ -125,7 +127,10 @@ def _note(recorder: ScenarioRecorder, outcome: Outcome, lines: Lines) -> None:
             request = f"{sent.request.method} {sent.request.uri} {_text(sent.request.body)}"
             answer = "" if sent.response is None else _text(sent.response.content)
             outcome.problems.setdefault(f"{operation}: {problem}", f"{how}\n{request}\n{answer}")
-        answers[0 if sent.response is None else sent.response.status_code] += 1
+        status = 0 if sent.response is None else sent.response.status_code
+        answers[status] += 1
+        if status // 100 == 2 and operation.startswith(f"{sent.request.method} "):
+            outcome.accepted.add(operation)
 
 
 def _problems(

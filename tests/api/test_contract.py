@@ -6,15 +6,17 @@ from edged.api.app import ENDPOINTS, framework
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.work import Api, Places
-from tests.api.conftest import Running, Serve
+from tests.api.conftest import Running, Serve, no_pulls
 from tests.api.fuzzing import FAKES, fuzz
 
 _N_EXAMPLES = 12
-_WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None]
+_DELETE = "/api/delete"  # only deletes what a client has pulled; nothing is pulled here
+_WITH_EXAMPLE = [each for each in ENDPOINTS if each.example is not None and each.path != _DELETE]
+_SECOND_NAMES = ("/completions", "/embeddings", "/v1/health", "/rerank", "/reranking", "/v1/reranking")
 
 
 def test_every_route_is_declared_and_every_declared_one_is_there(edged: Running) -> None:
-    api = Api(edged.pool, edged.metrics, Places())
+    api = Api(edged.pool, edged.metrics, Places(), no_pulls(edged.pool))
     app = framework(api)
     served = {
         (method, rule.rule)
@@ -54,9 +56,6 @@ def test_parameters_of_a_url_are_understood_or_refused_by_name(edged: Running, w
 
 def test_whatever_is_sent_the_answer_is_one_that_is_described(serve: Serve) -> None:
     running = serve(FAKES, server={"max_requests": 16})
-    outcome = fuzz(running.server.url, _N_EXAMPLES, seed=1)
+    outcome = fuzz(running.server.url, _N_EXAMPLES, seed=1, leave_out=_SECOND_NAMES)
     assert not outcome.problems, "\n\n".join(f"{what}\n{how}" for what, how in outcome.problems.items())
-    never = [
-        operation for operation, answers in outcome.answers.items() if not {200, 202, 204} & set(answers)
-    ]
-    assert not never, "nothing that was generated got inside"
+    assert outcome.answers.keys() - outcome.accepted == {f"DELETE {_DELETE}"}

@@ -1,13 +1,14 @@
 """POST /v1/embeddings."""
 
 import base64
+import math
 import struct
 from typing import Any
 
 import pytest
 
 from edged.runner.fake_answers import unit_vector
-from tests.api.conftest import Answer, Running
+from tests.api.conftest import Answer, Running, Serve
 
 
 def embed(edged: Running, value: Any, **more: Any) -> Answer:
@@ -101,6 +102,18 @@ def test_dimensions_must_be_the_models(edged: Running) -> None:
     answer = embed(edged, "a", dimensions=3)
     assert (answer.status, answer.error["param"]) == (400, "dimensions")
     assert "have 4, not 3" in answer.error["message"]
+    assert "models.<id>.matryoshka" in answer.error["message"]
+
+
+def test_vectors_that_may_be_cut_are_units_again(serve: Serve) -> None:
+    edged = serve({"embed": "fake:embed?n_embd=4"}, model={"matryoshka": True})
+    unit = [value / math.hypot(3, 1) for value in (3, 1)]
+    assert embed(edged, "abc", dimensions=2).json()["data"][0]["embedding"] == pytest.approx(unit)
+    item = embed(edged, "abc", dimensions=2, encoding_format="base64").json()["data"][0]
+    assert struct.unpack("<2f", base64.b64decode(item["embedding"])) == pytest.approx(unit)
+    assert embed(edged, "abc", dimensions=4).json() == embed(edged, "abc").json()
+    answer = embed(edged, "abc", dimensions=5)
+    assert (answer.status, answer.error["param"]) == (400, "dimensions")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -12,7 +13,8 @@ from edged.config.schema import Access, Bytes, Config, Memory, Model, Seconds
 from edged.errors import ConfigError, EdgedError
 from edged.hw.snapshot import CpuFacts, HardwareSnapshot, MemoryFacts
 from edged.lifecycle.planner import Planned
-from edged.lifecycle.reload import Reload
+from edged.lifecycle.pulled import Pulled
+from edged.lifecycle.reload import Origins, Reload
 from tests.api.conftest import PATIENCE_S, Running, Serve, chat_body
 from tests.plans import fake_plan
 
@@ -42,7 +44,8 @@ def reload(
     running: Running, after: Config, settle: Callable[[Config], tuple[str, ...]] = lambda _: ()
 ) -> str:
     """Apply a configuration."""
-    return Reload(running.pool, lambda: after, planned, settle).run()
+    origins = Origins(running.pool.config, lambda: after, Pulled(Path("/nowhere")))
+    return Reload(running.pool, origins, planned, settle).run()
 
 
 def with_models(running: Running, **models: Model) -> Config:

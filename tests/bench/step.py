@@ -25,9 +25,11 @@ from edged.config.schema import Config
 from edged.runner import model as runner_model
 from edged.runner import pulse
 from edged.runner.loading import Prefetch
-from edged.runner.main import Loaded, load
+from edged.runner.main import load
 from edged.runner.outbox import Outbox
 from edged.runner.protocol import Generate, Sampling, Start
+from edged.runner.renderer import Renderer
+from edged.runner.serving import Loaded
 from edged.runner.turns import Turns
 from tests.bench.models import BenchModel, installed
 from tests.bench.report import print_table
@@ -96,17 +98,18 @@ def loaded_model(model: BenchModel, threads: int, outbox: Outbox) -> Iterator[Lo
         n_seq_max=_SLOTS, n_batch=512, n_ubatch=512, type_k="f16", type_v="f16", n_threads=threads,
         prefetch=(), random_access=(), mlock_bytes=0, max_queue_tokens=8192, max_queue_requests=_SLOTS,
     )  # fmt: skip
+    renderer = Renderer.fork()
     pulse_fd = pulse.create()
     try:
-        loaded = load(
-            start, Prefetch(start.path, (), outbox.send, Turns(None, 0)), outbox, pulse.Pulse(pulse_fd)
-        )
+        prefetch = Prefetch(start.path, (), outbox.send, Turns(None, 0))
+        loaded = load(start, prefetch, outbox, pulse.Pulse(pulse_fd), renderer)
         try:
             yield loaded
         finally:
             loaded.stop()
             loaded.context.close()
             loaded.model.close()
+            renderer.close()
     finally:
         os.close(pulse_fd)
 
@@ -125,7 +128,7 @@ def measure(
         request = Generate(
             id=number, text=prompt, sampling=sampling, max_tokens=n_steps, top_logprobs=top_logprobs
         )
-        loaded.engine.submit(loaded.intake.sequence(request))
+        loaded.engine.submit(loaded.intake.sequence(request, loaded.intake.prompt(request)))
     pause_s = 0.1
     seen = -1
     while seen != len(decodes):  # nothing was computed for a while: all have ended

@@ -79,6 +79,16 @@ def test_only_some_modules_import_llama_cpp() -> None:
     assert users == {f"runner/{name}.py" for name in ("batch", "grammar", "model", "sampler", "vocabulary")}
 
 
+def test_only_one_module_imports_the_template_engine() -> None:
+    """It is imported by the process that renders, and by no runner."""
+    users = {
+        str(path.relative_to(_ROOT))
+        for path in _ROOT.joinpath("runner").rglob("*.py")
+        if any(name.split(".")[0] == "jinja2" for name in _imported(path))
+    }
+    assert users == {"runner/engine/template.py"}
+
+
 def test_the_daemon_never_loads_what_only_runners_and_verbs_need() -> None:
     """Each of these costs the start time and memory, or can end the process."""
     code = (

@@ -28,6 +28,7 @@ ERRORS = {
     413: "The body is larger than server.max_body allows.",
     429: "Too much at once; try again after `Retry-After` seconds.",
     500: "edged or the model's process failed; the log says more, under the request's id.",
+    502: "What was to be fetched could not be.",
     503: "The model or edged cannot answer now; try again after `Retry-After` seconds.",
 }
 _JSON = "application/json"

@@ -5,10 +5,8 @@ from functools import lru_cache
 from typing import Any
 
 from flask import Blueprint, Response
-from msgspec import json
 
-from edged.api.docs.openapi import document
-from edged.api.docs.page import CONTENT_SECURITY_POLICY, page
+from edged.api.answer import json_answer
 from edged.api.endpoint import Endpoint
 
 OPENAPI = Endpoint(
@@ -31,17 +29,27 @@ def routes(endpoints: Sequence[Endpoint]) -> Blueprint:
     """The endpoints, which describe all `endpoints`."""
     blueprint = Blueprint("docs", __name__)
 
+    # What makes them is imported when somebody looks: a start does not wait for it.
     @lru_cache(maxsize=1)
-    def made() -> tuple[bytes, bytes]:
-        return json.encode(document(endpoints)), page(endpoints).encode()
+    def description() -> dict[str, Any]:
+        from edged.api.docs.openapi import document
+
+        return document(endpoints)
+
+    @lru_cache(maxsize=1)
+    def for_people() -> tuple[str, str]:
+        from edged.api.docs.page import CONTENT_SECURITY_POLICY, page
+
+        return page(endpoints), CONTENT_SECURITY_POLICY
 
     @blueprint.get(OPENAPI.path)
     def openapi() -> Response:
-        return Response(made()[0], mimetype="application/json")
+        return json_answer(description())
 
     @blueprint.get(DOCS.path)
     def docs() -> Response:
-        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return Response(made()[1], content_type="text/html; charset=utf-8", headers=headers)
+        text, policy = for_people()
+        headers = {"Content-Security-Policy": policy}
+        return Response(text, content_type="text/html; charset=utf-8", headers=headers)
 
     return blueprint

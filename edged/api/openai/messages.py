@@ -19,8 +19,11 @@ _Harmless = Annotated[Any, Meta(description="Changes nothing.")]
 class Part(Struct, kw_only=True, forbid_unknown_fields=True):
     """A piece of a message's content."""
 
-    type: Literal["text", "refusal", "image_url", "input_audio", "file"]
-    text: str | None = None
+    type: Annotated[
+        Literal["text", "refusal", "image_url", "input_audio", "file"],
+        Meta(description="Which of the others it has; models read text only."),
+    ]
+    text: Annotated[str | None, Meta(description="Parts become lines of one text.")] = None
     refusal: Annotated[str | None, Meta(description="Of an earlier answer that is sent back.")] = None
     image_url: _Refused = None
     input_audio: _Refused = None
@@ -31,7 +34,7 @@ class Part(Struct, kw_only=True, forbid_unknown_fields=True):
 class CalledFunction(Struct, kw_only=True, forbid_unknown_fields=True):
     """Which function an earlier answer called, and with what."""
 
-    name: str
+    name: Annotated[str, Meta(description="The function.")]
     arguments: Annotated[str, Meta(description="The text of a JSON object.")]
     parsed_arguments: _Harmless = None  # openai's client keeps what it parsed there
 
@@ -39,22 +42,28 @@ class CalledFunction(Struct, kw_only=True, forbid_unknown_fields=True):
 class CallSent(Struct, kw_only=True, forbid_unknown_fields=True):
     """A tool call of an earlier answer that is sent back."""
 
-    id: str
-    function: CalledFunction
-    type: Literal["function"] = "function"
+    id: Annotated[str, Meta(description="Results name it.")]
+    function: Annotated[CalledFunction, Meta(description="What was called.")]
+    type: Annotated[Literal["function"], Meta(description="There are no others here.")] = "function"
     index: _Harmless = None  # of a call that was put together from a stream
 
 
 class Message(Struct, kw_only=True, forbid_unknown_fields=True):
     """One message."""
 
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[Part] | None = None
+    role: Annotated[
+        Literal["system", "developer", "user", "assistant", "tool", "function"],
+        Meta(description="Who speaks; developer is system, and function is refused: it is outdated."),
+    ]
+    content: Annotated[
+        str | list[Part] | None,
+        Meta(description="What is said; of an assistant that calls tools, it may lack."),
+    ] = None
     name: Annotated[str | None, Meta(description="Who speaks, or which tool; templates may show it.")] = None
     reasoning_content: Annotated[
         str | None, Meta(description="What the assistant thought; templates may leave it out.")
     ] = None
-    tool_calls: list[CallSent] | None = None
+    tool_calls: Annotated[list[CallSent] | None, Meta(description="What the assistant called.")] = None
     tool_call_id: Annotated[str | None, Meta(description="Of role tool: the call that it answers.")] = None
     refusal: Annotated[str | None, Meta(description="Of an earlier answer that is sent back.")] = None
     function_call: Annotated[Any, Meta(description="Refused: send tool_calls.")] = None
@@ -137,10 +146,11 @@ def _text(content: str | list[Part] | None, path: str) -> str:
 
 
 def _of_part(part: Part, path: str) -> str:
-    if part.type in _NOT_READ:
-        raise Unsupported(
-            f"{path}.type: models here read text only; leave {_NOT_READ[part.type]} out", f"{path}.type"
-        )
+    for name, what in _NOT_READ.items():
+        if part.type == name or getattr(part, name) is not None:
+            raise Unsupported(
+                f"{path}.{name}: models here read text only; leave {what} out", f"{path}.{name}"
+            )
     text = part.refusal if part.type == "refusal" else part.text
     if text is None:
         raise InvalidRequest(f"{path}.{part.type}: is missing", f"{path}.{part.type}")

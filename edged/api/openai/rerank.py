@@ -136,9 +136,7 @@ def _scoring(wanted: RerankRequest, patience: Patience) -> Callable[[RunnerHandl
     documents = tuple(map(_text, wanted.documents))
 
     def rank(handle: RunnerHandle) -> _Scored:
-        asked = protocol.Rank(
-            id=0, query=wanted.query, documents=documents, truncate=bool(wanted.truncate)
-        )
+        asked = protocol.Rank(id=0, query=wanted.query, documents=documents, truncate=bool(wanted.truncate))
         ranked = handle.rank(asked, patience.deadline, patience.check)
         return ranked.scores, ranked.n_tokens
 

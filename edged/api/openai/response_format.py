@@ -8,7 +8,12 @@ from edged.api.generation.order import Schema
 from edged.api.json_schema import grammar_of
 from edged.errors import InvalidRequest
 
-Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_\-]{1,64}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_\-]{1,64}$", description="Changes nothing.")]
+Harmless = Annotated[str | None, Meta(description="Changes nothing.")]
+JsonSchema = Annotated[Any, Meta(description="A JSON Schema, as an object or true.")]
+FormatType = Annotated[
+    Literal["text", "json_object", "json_schema"], Meta(description="json_object is any JSON object.")
+]
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
 
@@ -16,18 +21,20 @@ ANY_OBJECT: dict[str, Any] = {"type": "object"}
 class JsonSchemaFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     """OpenAI's `json_schema`. It is always held to, `strict` or not; name and description change nothing."""
 
-    schema: Any
+    schema: JsonSchema
     name: Name | None = None
-    description: str | None = None
-    strict: bool | None = None
+    description: Harmless = None
+    strict: Annotated[bool | None, Meta(description="Changes nothing: it is held to anyway.")] = None
 
 
 class ResponseFormat(Struct, kw_only=True, forbid_unknown_fields=True):
     """`response_format`; a `schema` beside json_object is llama.cpp's way to give one."""
 
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchemaFormat | None = None
-    schema: dict[str, Any] | None = None
+    type: FormatType
+    json_schema: Annotated[JsonSchemaFormat | None, Meta(description="Of type json_schema.")] = None
+    schema: Annotated[
+        dict[str, Any] | None, Meta(description="Of type json_object: a schema after all (llama.cpp's).")
+    ] = None
 
 
 def schema_of(wanted: ResponseFormat | None) -> Schema | None:

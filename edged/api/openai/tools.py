@@ -14,7 +14,10 @@ from edged.runner import protocol
 
 MAX_TOOLS = 128  # OpenAI's own bound; the context is full long before
 
-Name = Annotated[str, Meta(pattern=r"^[a-zA-Z0-9_.\-]{1,64}$")]
+Name = Annotated[
+    str, Meta(pattern=r"^[a-zA-Z0-9_.\-]{1,64}$", description="The function's name, which no other has.")
+]
+Description = Annotated[str, Meta(description="What it does, for the model.")]
 Schema = Annotated[dict[str, Any], Meta(description="A JSON schema of the arguments; calls are held to it.")]
 Strict = Annotated[
     bool | None,
@@ -26,7 +29,7 @@ class Function(Struct, kw_only=True, forbid_unknown_fields=True):
     """What a function is and takes."""
 
     name: Name
-    description: str | None = None
+    description: Description | None = None
     parameters: Schema | None = None
     strict: Strict = None
 
@@ -34,37 +37,39 @@ class Function(Struct, kw_only=True, forbid_unknown_fields=True):
 class Tool(Struct, kw_only=True, forbid_unknown_fields=True):
     """A function that the model may call."""
 
-    type: Literal["function", "custom"]
-    function: Function | None = None
+    type: Annotated[Literal["function", "custom"], Meta(description="custom is refused: offer a function.")]
+    function: Annotated[Function | None, Meta(description="What may be called.")] = None
     custom: Annotated[Any, Meta(description="Refused: offer a function.")] = None
 
 
 class NamedFunction(Struct, kw_only=True, forbid_unknown_fields=True):
     """A function by its name."""
 
-    name: str
+    name: Annotated[str, Meta(description="One of tools.")]
 
 
 class NamedTool(Struct, kw_only=True, forbid_unknown_fields=True):
     """A tool by its function's name."""
 
-    type: Literal["function"]
-    function: NamedFunction
+    type: Annotated[Literal["function"], Meta(description="There are no others here.")]
+    function: Annotated[NamedFunction, Meta(description="Which.")]
 
 
 class AllowedTools(Struct, kw_only=True, forbid_unknown_fields=True):
     """Some of the tools; the model is told of no others."""
 
-    mode: Literal["auto", "required"]
-    tools: list[NamedTool]
+    mode: Annotated[Literal["auto", "required"], Meta(description="Whether one of them must be called.")]
+    tools: Annotated[list[NamedTool], Meta(description="Which.")]
 
 
 class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True):
     """The function that must be called, or those that may be."""
 
-    type: Literal["function", "allowed_tools", "custom"]
-    function: NamedFunction | None = None
-    allowed_tools: AllowedTools | None = None
+    type: Annotated[
+        Literal["function", "allowed_tools", "custom"], Meta(description="Which of the others it has.")
+    ]
+    function: Annotated[NamedFunction | None, Meta(description="It must be called, once.")] = None
+    allowed_tools: Annotated[AllowedTools | None, Meta(description="The model is told of no others.")] = None
     custom: Annotated[Any, Meta(description="Refused: offer a function.")] = None
 
 
@@ -79,6 +84,7 @@ class Choosing(NamedTuple):
 
     how: Literal["none", "auto", "required"] = "auto"
     among: Sequence[str] | None = None  # functions; None: all
+    once: bool = False  # small models would go on calling the one function that they may call
 
 
 def offer(tools: list[Tool] | None, choice: Choice | None, *, parallel: bool) -> Offer:
@@ -108,14 +114,14 @@ def offer_of(functions: Sequence[tuple[Function, str]], choosing: Choosing, *, p
             "tool_choice: demands a call, but tools is empty; offer a function", "tool_choice"
         )
     strict = frozenset(function.name for function, _ in functions if function.strict)
-    return Offer(known, choosing.how, parallel, strict)
+    return Offer(known, choosing.how, parallel and not choosing.once, strict)
 
 
 def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
         return Choosing(choice or "auto")
     if choice.type == "function" and choice.function is not None:
-        return Choosing("required", [choice.function.name])
+        return Choosing("required", [choice.function.name], once=True)
     if choice.type == "allowed_tools" and (allowed := choice.allowed_tools) is not None:
         return Choosing(allowed.mode, [tool.function.name for tool in allowed.tools])
     if choice.type == "custom":

@@ -6,7 +6,7 @@ has a family's token for the beginning of a turn, that family's template is take
 
 from typing import NamedTuple
 
-from edged.runner.engine.prompt import VocabularyLike
+from edged.runner.engine.hiding import VocabularyLike
 
 
 class DefaultTemplate(NamedTuple):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Protocol
 
-from edged.runner.engine.prompt import Marker, VocabularyLike
+from edged.runner.engine.hiding import ControlTexts, Marks, VocabularyLike
 
 _PLACES = re.compile(r"\{(query|document)\}")
 _DOCUMENT = "{document}"
@@ -23,6 +23,7 @@ class Pairs:
     def __init__(self, vocabulary: PairVocabulary, template: str | None) -> None:
         self._vocabulary = vocabulary
         self._template = template
+        self._controls = ControlTexts(vocabulary)
 
     def tokens(self, query: str, documents: Sequence[str], most: int | None = None) -> list[list[int]]:
         """An input for each document; nothing in a query or document becomes a control token.
@@ -40,12 +41,12 @@ class Pairs:
         return self._vocabulary.tokenize(text, add_special=False, parse_special=False)
 
     def _rendered(self, template: str, query: str, document: str, most: int | None) -> list[int]:
-        marker = Marker(self._vocabulary)
-        texts = {"query": marker.hide_control_texts(query), "document": marker.hide_control_texts(document)}
+        marks = Marks(self._controls)
+        texts = marks.hide({"query": query, "document": document})
 
         def of(part: str) -> list[int]:
             text = _PLACES.sub(lambda found: texts[found[1]], part)
-            return marker.tokenize(text, add_special=False)
+            return marks.tokens(text, add_special=False)
 
         whole = of(template)
         if most is None or len(whole) <= most:

@@ -1,6 +1,6 @@
 """What POST /v1/responses takes."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -8,7 +8,7 @@ from edged.api import fields
 from edged.api.endpoint import Refused
 from edged.api.generation.order import Schema
 from edged.api.openai.chat_request import TopLogprobs
-from edged.api.openai.response_format import ANY_OBJECT, Name
+from edged.api.openai.response_format import ANY_OBJECT, FormatType, Harmless, JsonSchema, Name
 from edged.api.openai.responses.items import Item
 from edged.api.openai.responses.tools import Choice, Tool
 from edged.api.openai.thinking import Effort
@@ -20,17 +20,17 @@ LOGPROBS = "message.output_text.logprobs"
 class TextFormat(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What the answer must look like; a schema is held to, `strict` or not."""
 
-    type: Literal["text", "json_object", "json_schema"]
+    type: FormatType
     name: Name | None = None
-    schema: Any = None
-    description: str | None = None
-    strict: bool | None = None
+    schema: JsonSchema = None
+    description: Harmless = None
+    strict: Annotated[bool | None, Meta(description="Changes nothing: it is held to anyway.")] = None
 
 
 class TextConfig(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """`text`."""
 
-    format: TextFormat | None = None
+    format: Annotated[TextFormat | None, Meta(description="Text, or JSON.")] = None
     verbosity: Annotated[Literal["medium"] | None, Meta(description="Models here have no such setting.")] = (
         None
     )

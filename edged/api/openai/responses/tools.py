@@ -5,15 +5,15 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 from edged.api.generation.order import Offer
-from edged.api.openai.tools import Choosing, Function, Name, Schema, Strict, offer_of
+from edged.api.openai.tools import Choosing, Description, Function, Name, Schema, Strict, offer_of
 
 
 class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A function that the model may call. Tools that OpenAI runs itself are not there."""
 
-    type: Literal["function"]
+    type: Annotated[Literal["function"], Meta(description="There are no others here.")]
     name: Name
-    description: str | None = None
+    description: Description | None = None
     parameters: Schema | None = None
     strict: Strict = None
     output_schema: Annotated[Any, Meta(description="Changes nothing: results are read as text.")] = None
@@ -22,17 +22,19 @@ class Tool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True)
 class NamedFunction(Struct, kw_only=True, forbid_unknown_fields=True):
     """A function by its name."""
 
-    type: Literal["function"]
-    name: str
+    type: Annotated[Literal["function"], Meta(description="There are no others here.")]
+    name: Annotated[str, Meta(description="One of tools.")]
 
 
 class ChosenTool(Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The function that must be called (`name`), or those that may or must be (`mode`, `tools`)."""
 
-    type: Literal["function", "allowed_tools"]
-    name: str | None = None
-    mode: Literal["auto", "required"] = "auto"
-    tools: list[NamedFunction] = []
+    type: Annotated[Literal["function", "allowed_tools"], Meta(description="One of tools, or some.")]
+    name: Annotated[str | None, Meta(description="It must be called, once.")] = None
+    mode: Annotated[
+        Literal["auto", "required"], Meta(description="Whether one of the allowed must be called.")
+    ] = "auto"
+    tools: Annotated[list[NamedFunction], Meta(description="Those that are allowed.")] = []
 
 
 Choice = Annotated[
@@ -51,7 +53,7 @@ def _choosing(choice: Choice | None) -> Choosing:
     if choice is None or isinstance(choice, str):
         return Choosing(choice or "auto")
     if choice.type == "function":
-        return Choosing("required", [choice.name or ""])
+        return Choosing("required", [choice.name or ""], once=True)
     return Choosing(choice.mode, [tool.name for tool in choice.tools])
 
 

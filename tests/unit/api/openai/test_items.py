@@ -59,6 +59,12 @@ def test_a_call_after_a_result_begins_a_message_of_its_own() -> None:
     assert [call.id for call in told[2].tool_calls] == ["c2", "c3"]
 
 
+def test_reasoning_without_content_is_its_summary() -> None:
+    summary = [{"type": "summary_text", "text": "a"}, {"type": "summary_text", "text": "b"}]
+    [message] = taken({"type": "reasoning", "summary": summary})
+    assert message.reasoning == "a\nb"
+
+
 def test_two_messages_of_the_assistant_stay_two() -> None:
     told = taken({"role": "assistant", "content": "a"}, {"role": "assistant", "content": "b"})
     assert [message.content for message in told] == ["a", "b"]
@@ -78,6 +84,13 @@ def test_two_messages_of_the_assistant_stay_two() -> None:
             {"role": "user", "content": [{"type": "input_image", "image_url": "x"}]},
             "input[0].content[0].type",
         ),
+        (
+            {"role": "user", "content": [{"type": "input_text", "text": "a", "file_id": "x"}]},
+            "input[0].content[0].file_id",
+        ),
+        (CALL | {"content": "a"}, "input[0].content"),
+        (RESULT | {"arguments": "{}"}, "input[0].arguments"),
+        ({"role": "user", "content": "a", "output": "b"}, "input[0].output"),
         ({"type": "web_search_call"}, "type"),
         (REASONING | {"encrypted_content": "gAAA"}, "encrypted_content"),
     ],

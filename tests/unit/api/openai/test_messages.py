@@ -101,7 +101,9 @@ def test_what_does_not_belong_is_refused_by_its_place(message: dict[str, Any], p
     ],
 )
 def test_what_is_no_text_is_refused_by_name(part: dict[str, Any], what: str) -> None:
-    with pytest.raises(
-        Unsupported, match=rf"content\[0\].type: models here read text only; leave {what} out"
-    ):
+    name = part["type"]
+    refusal = rf"content\[0\].{name}: models here read text only; leave {what} out"
+    with pytest.raises(Unsupported, match=refusal):
         taken({"role": "user", "content": [part]})
+    with pytest.raises(Unsupported, match=refusal):
+        taken({"role": "user", "content": [{"type": "text", "text": "a", name: {}}]})

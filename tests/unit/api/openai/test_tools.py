@@ -5,14 +5,11 @@ from typing import Any
 import pytest
 
 from edged.api.body import convert
-from edged.api.endpoint import Endpoint
 from edged.api.generation.order import Offer
 from edged.api.openai import tools
-from edged.api.openai.chat import CHAT
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.responses import tools as flat
 from edged.api.openai.responses.request import ResponsesRequest
-from edged.api.openai.responses.routes import RESPONSES
 from edged.errors import InvalidRequest
 from edged.runner import protocol
 
@@ -57,9 +54,9 @@ def test_the_choice_in_a_word(choice: Any) -> None:
     assert offered(choice) == Offer((WEATHER, NOW), choice, strict=STRICT)
 
 
-def test_a_named_function_is_the_only_one_and_must_be_called() -> None:
+def test_a_named_function_is_the_only_one_and_must_be_called_once() -> None:
     choice = {"type": "function", "function": {"name": "now"}}
-    assert offered(choice) == Offer((NOW,), "required", strict=STRICT)
+    assert offered(choice) == Offer((NOW,), "required", parallel=False, strict=STRICT)
 
 
 @pytest.mark.parametrize("mode", ["auto", "required"])
@@ -105,14 +102,3 @@ def test_a_choice_must_be_whole(choice: Any, param: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
         tools.offer(None, convert(choice, tools.ChosenTool), parallel=True)
     assert raised.value.param == param
-
-
-@pytest.mark.parametrize("endpoint", [CHAT, RESPONSES])
-def test_every_field_that_openai_documents_has_its_place(endpoint: Endpoint) -> None:
-    from openai.types.chat.completion_create_params import CompletionCreateParamsStreaming
-    from openai.types.responses.response_create_params import ResponseCreateParamsStreaming
-
-    params = CompletionCreateParamsStreaming if endpoint is CHAT else ResponseCreateParamsStreaming
-    assert endpoint.request is not None
-    known = {*endpoint.request.__struct_fields__, *endpoint.harmless, *endpoint.refused}
-    assert set(params.__annotations__) <= known

@@ -2,8 +2,10 @@
 
 import pytest
 
+from edged.runner.engine.conversation import Traits
 from edged.runner.engine.default_template import default_template
-from edged.runner.engine.prompt import ChatTemplate
+from edged.runner.engine.prompt import ChatTemplate, Conversation
+from edged.runner.engine.template import Template
 from edged.runner.protocol import Message
 
 _TURNS = (
@@ -68,7 +70,8 @@ def test_each_family_by_its_tokens(control: tuple[str, ...], family: str, expect
     known = default_template(vocabulary)
     assert known is not None
     assert known.family == family
-    tokens = ChatTemplate(known.source, vocabulary).tokens(_TURNS)
+    template = ChatTemplate(Template(known.source).render, Traits(), vocabulary)
+    tokens = template.prompt(Conversation(_TURNS)).tokens
     assert "".join(vocabulary.names.get(token) or chr(token - 100) for token in tokens) == expected
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from edged.runner import protocol
 from edged.runner.loading import Prefetch
-from edged.runner.main import Kept, Loaded, serve
+from edged.runner.serving import Kept, Loaded, serve
 from edged.runner.turns import Turns
 
 
