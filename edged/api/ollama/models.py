@@ -218,6 +218,8 @@ def _shown(status: ModelStatus, facts: ModelFacts, path: str, template: str) -> 
 def _capabilities(status: ModelStatus, template: str) -> list[str]:
     if status.kind == "embed":
         return ["embedding"]
+    if status.kind == "rank":  # ollama has no such models
+        return []
     thinks = "<think>" in template or "enable_thinking" in template
     return ["completion", "tools", *(["thinking"] if thinks else [])]
 
