@@ -214,7 +214,11 @@ def test_home_assistants_conversation(edged: Running) -> None:
     messages = [
         {"role": "system", "content": "You are a voice assistant."},
         {"role": "user", "content": "lights"},
-        {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "weather", "arguments": {}}}]},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "weather", "arguments": {}}}],
+        },
         {"role": "tool", "content": '{"data": {}, "error": null}'},
         {"role": "user", "content": "thanks"},
     ]
