@@ -20,8 +20,11 @@ _LAN = (
     *map(ip_network, ("fc00::/7", "fe80::/10")),
 )
 _OPEN_PATHS = frozenset({"/livez", "/readyz", "/health", "/v1/health", "/openapi.json", "/docs"})
-_PULLING_PATHS = frozenset({"/api/pull"})
-_DELETING_PATHS = frozenset({"/api/delete"})
+_OTHER_THAN_USE: dict[str, tuple[Scope, ...]] = {
+    "/metrics": ("metrics",),
+    "/api/pull": ("pull",),
+    "/api/delete": ("manage",),
+}
 _EVERYTHING = frozenset(SCOPES)
 
 
@@ -55,15 +58,9 @@ def scopes_of(method: str, path: str) -> tuple[Scope, ...]:
     """What a key is to be for, one of these, to ask this; nothing: no key is needed."""
     if path in _OPEN_PATHS:
         return ()
-    if path == "/metrics":
-        return ("metrics",)
-    if path in _PULLING_PATHS:
-        return ("pull",)
-    if path in _DELETING_PATHS:
-        return ("manage",)
     if path.startswith("/edged/v1/"):
         return ("use", "manage") if method in ("GET", "HEAD", "OPTIONS") else ("manage",)
-    return ("use",)
+    return _OTHER_THAN_USE.get(path, ("use",))
 
 
 class Gate:
@@ -143,7 +140,7 @@ class Gate:
             return None
         at = matches.index(True)
         name = _name(self._keys[at], at)
-        return Caller(name=f"key {name}", key=name, scopes=self._keys[at].scopes)
+        return Caller(name=f"key {name}", key=name, scopes=self._keys[at].scopes | self._without_key)
 
 
 def _shown_key(environ: Mapping[str, str]) -> bytes | None:

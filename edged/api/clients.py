@@ -75,7 +75,7 @@ class Clients:
         account.at_s = now_s
         if account.n_left < 1.0:
             raise RateLimited(
-                f"one client may make {per_minute} requests in a minute (server.client_rate)",
+                f"one client may make {per_minute} requests a minute (server.client_rate): ask less often",
                 (1.0 - account.n_left) * _MINUTE_S / per_minute,
             )
         account.n_left -= 1.0

@@ -90,6 +90,8 @@ TABLE: dict[type[Exception], Row] = {
     ModelFileError: Row(503, "server_error", "model_unusable"),
 }
 
+_LEVELS = {401: logging.INFO, 403: logging.INFO, 500: logging.WARNING}
+
 HTTP_TABLE: dict[int, Row] = {
     404: Row(404, "invalid_request_error", "unknown_url"),
     405: Row(405, "invalid_request_error", "method_not_allowed"),
@@ -135,15 +137,16 @@ def register(app: Flask) -> None:
 
 
 def _log(error: Exception, row: Row, visit: Visit) -> None:
-    """What a client cannot change is for the operator to read, under the id that the client was told."""
-    if row.status != 500:
+    """What the operator is to read, with the id that the client was told: what failed, who was refused."""
+    level = logging.ERROR if row is INTERNAL else _LEVELS.get(row.status)
+    if level is None:
         return
-    unforeseen = row is INTERNAL
     log.log(
-        logging.ERROR if unforeseen else logging.WARNING,
-        "%s %s (request %s) failed%s",
-        *(visit.method, visit.path, visit.request_id, "" if unforeseen else f": {error}"),
-        exc_info=error if unforeseen else None,
+        level,
+        "%s %s from %s (request %s): %s",
+        *(visit.method, visit.path, visit.client, visit.request_id),
+        "an internal error" if row is INTERNAL else error,
+        exc_info=error if row is INTERNAL else None,
         extra={"REQUEST_ID": visit.request_id, "CLIENT": visit.client},
     )
 

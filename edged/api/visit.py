@@ -27,7 +27,7 @@ class Visit:
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         self.method: str = environ["REQUEST_METHOD"]
         self.path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
-        self.client = "unknown"  # the name of its key, or its address
+        self.client: str = environ["REMOTE_ADDR"]  # later the name of its key, if it has one
         self.endpoint = "unknown"  # the route that answers it, never a path of the client's
         self.status = 0
         environ[_PLACE] = self

@@ -45,8 +45,7 @@ def add(config_file: Path | None, scopes: tuple[str, ...], name: str) -> None:
     """
     file = key_file(config_file or standard_file())
     before, key = read_keys(file), new_key()
-    after = with_key(before or "", name, scopes, key)
-    write(file, after, mode=0o600)
+    _replace(file, before, with_key(before or "", name, scopes, key))
     click.echo(key)
     click.echo(f"{file}: added {name}, for {', '.join(scopes)}; the key is not shown again", err=True)
     if not before:
@@ -79,12 +78,20 @@ def remove(config_file: Path | None, name: str) -> None:
     config = config_file or standard_file()
     file = key_file(config)
     access = load(config).access
-    after = without_key(read_keys(file) or "", name)
+    before = read_keys(file)
+    after = without_key(before or "", name)
     is_last = len(access.api_keys) == 1
     if is_last and access.mode == "any":
         raise EdgedError(f"{name} is the last key, and access.mode any needs one: add another one first")
-    write(file, after, mode=0o600)
+    _replace(file, before, after)
     click.echo(f"{file}: removed {name}")
     if is_last:
         click.echo("It was the last: without keys, all may be done by whom access.mode lets in.", err=True)
     click.echo(_APPLY, err=True)
+
+
+def _replace(file: Path, before: str | None, after: str) -> None:
+    """Write the file anew for its owner alone, if nobody else has changed it meanwhile."""
+    if read_keys(file) != before:
+        raise EdgedError(f"{file}: somebody else has changed it meanwhile; it is as they left it, try again")
+    write(file, after, mode=0o600)

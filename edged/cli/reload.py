@@ -5,7 +5,8 @@ import os
 import click
 
 from edged.config import load
-from edged.config.credentials import key_file, read_keys
+from edged.config.credentials import beside, read_keys
+from edged.config.key_file import without_plain_text
 from edged.errors import EdgedError
 
 
@@ -36,5 +37,7 @@ def _asked(question: str, text: str = "") -> str:
 
 def _keys_of_the_service() -> str | None:
     """None where there is no such file, or it is not ours to read."""
-    file = key_file(load.SYSTEM_FILE)
-    return read_keys(file) if os.access(file, os.R_OK) else None
+    file = beside(load.SYSTEM_FILE)
+    text = read_keys(file) if os.access(file, os.R_OK) else None
+    # The socket lies in a folder of the service's user: nobody there is told a key.
+    return None if text is None else without_plain_text(text, str(file))

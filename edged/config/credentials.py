@@ -13,12 +13,19 @@ from edged.config import tree
 from edged.errors import ConfigError
 
 _NAME = "api_keys"
+_CREDENTIALS = "CREDENTIALS_DIRECTORY"
 _MAX_BYTES = 1 << 20
 
 
-def key_file(config_file: Path) -> Path:
-    """The file of keys that belongs to a configuration file: beside it."""
+def beside(config_file: Path) -> Path:
+    """The file of keys that belongs to a configuration file."""
     return config_file.with_name(_NAME)
+
+
+def key_file(config_file: Path) -> Path:
+    """The file that keys are read from: among the credentials of this process, if it has such a folder."""
+    credentials = os.environ.get(_CREDENTIALS)
+    return Path(credentials, _NAME) if credentials else beside(config_file)
 
 
 def read_keys(file: Path) -> str | None:
@@ -50,12 +57,12 @@ def add_api_keys(root: tree.Node | None, config_file: Path, given: str | None = 
     Under systemd these are its credentials, or what was `given` in their place; otherwise those in the file
     beside the configuration's. Raises ConfigError if that is unreadable, or somebody else's.
     """
-    service = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = Path(service, _NAME) if service else key_file(config_file)
-    text = given if service and given is not None else read_keys(file)
+    file = key_file(config_file)
+    handed_over = bool(os.environ.get(_CREDENTIALS))
+    text = given if handed_over and given is not None else read_keys(file)
     if not text:
         return root
-    if not service:
+    if not handed_over:
         _check_owner(file, config_file)
     return _with_keys(root, [line for _, line in key_lines(text)], str(file))
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 
 from edged.config.credentials import key_lines
-from edged.config.keys import BadKey, check_name, hashed_line, parse_key
-from edged.errors import EdgedError
+from edged.config.keys import BadKey, check_name, hashed, hashed_line, parse_key
+from edged.errors import ConfigError, EdgedError
 
 _HEADING = "# API keys, one a line: NAME SCOPES HASH. `edged key` writes them; `edged reload` applies them.\n"
 
@@ -30,6 +30,19 @@ def without_key(text: str, name: str) -> str:
         raise EdgedError(f"there is no key of the name {name}; there are: {', '.join(named) or 'none'}")
     lines = text.splitlines(keepends=True)
     return "".join(line for number, line in enumerate(lines) if number not in places)
+
+
+def without_plain_text(text: str, source: str) -> str:
+    """The keys alone, each as its hash, for the service. Raises ConfigError for what is no key."""
+    lines, problems = [], []
+    for number, line in key_lines(text):
+        try:
+            lines.append(hashed(line))
+        except BadKey as problem:
+            problems.append(f"{source}: line {number + 1}: {problem}")
+    if problems:
+        raise ConfigError(problems)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _places(text: str, name: str) -> list[int]:

@@ -76,6 +76,12 @@ def hashed_line(name: str, scopes: Iterable[str], key: str) -> str:
     return f"{name} {listed} {_HASHED}{digest_of(key.encode()).hex()}"
 
 
+def hashed(line: str) -> str:
+    """The same line with a hash in place of a key in plain text. Raises BadKey."""
+    *rest, _ = line.split()
+    return " ".join([*rest, f"{_HASHED}{parse_key(line).digest.hex()}"])
+
+
 def digest_of(key: bytes) -> bytes:
     """What is compared in place of a key."""
     return hashlib.sha256(key).digest()

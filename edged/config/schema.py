@@ -61,7 +61,7 @@ class Server(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = "unlimited"
     client_rate: Annotated[
         Annotated[int, Meta(ge=1, le=1_000_000)] | Literal["unlimited"],
-        _doc("Requests that one client may make in a minute, in one go or spread; further ones get 429."),
+        _doc("Requests that one client may make a minute over time, so many at once; further ones get 429."),
     ] = "unlimited"
     max_connections: Annotated[
         int, Meta(ge=8, le=65536), _doc("Open connections; at the limit, the longest idle one makes room.")

@@ -100,17 +100,14 @@ class Intake:
         sampling = msgspec.structs.replace(request.sampling, seed=seed)
         n_tokens = len(prompt.tokens)
         room = self._n_ctx - n_tokens
+        grammar = self._grammar(request, prompt)
         return Sequence(
             id=request.id,
             tokens=list(prompt.tokens),
             n_prompt_tokens=n_tokens,
             max_tokens=room if request.max_tokens is None else min(room, request.max_tokens),
             sampler=Sampler(
-                self._vocabulary,
-                stages(sampling),
-                self._biases(sampling),
-                self._grammar(request, prompt),
-                prompt.tokens,
+                self._vocabulary, stages(sampling), self._biases(sampling), grammar, prompt.tokens
             ),
             text=TextStream(request.stop),
             has_grammar=sampling.grammar is not None,
@@ -162,14 +159,18 @@ class Intake:
 
     def rank_job(self, request: protocol.Rank) -> EmbedJob:
         """A query with each of the documents as token lists. Raises InvalidRequest."""
-        inputs = self._pairs.tokens(request.query, request.documents)
+        most = self._n_ctx if request.truncate else None
+        inputs = self._pairs.tokens(request.query, request.documents, most)
         for index, tokens in enumerate(inputs):
-            if len(tokens) > self._n_ctx:
-                raise InvalidRequest(
-                    f"documents[{index}]: {len(tokens)} tokens with the query are more than the model's limit"
-                    f" of {self._n_ctx}; shorten it",
-                    "documents",
-                )
+            if len(tokens) <= self._n_ctx:
+                continue
+            path = "query" if request.truncate else f"documents[{index}]"
+            advice = "shorten it" if request.truncate else "shorten it or send truncate: true"
+            raise InvalidRequest(
+                f"{path}: query and document have {len(tokens)} tokens, more than the model's limit of"
+                f" {self._n_ctx}; {advice}",
+                path,
+            )
         return EmbedJob(request.id, inputs, [])
 
     def _prompt(self, request: protocol.Generate) -> tuple[Prompt, str]:

@@ -13,10 +13,11 @@ import numpy as np
 from llama_cpp import llama_cpp as llama
 
 from edged.runner.engine.candidates import Logits, Recent, Tokens, candidates, likeliest
-from edged.runner.engine.sampling import Stage, n_decisive
+from edged.runner.engine.sampling import Stage, log_min_p, n_decisive
 from edged.runner.grammar import Grammar, apply
 from edged.runner.vocabulary import Vocabulary
 
+_LIKELIEST = 256  # one token in so many: among these is nearly always what the model means
 _MIROSTAT_M = 100  # of the first Mirostat: how many tokens it looks at; llama-server's constant
 
 
@@ -35,6 +36,7 @@ class Sampler:
         self._biased = np.fromiter(biases.keys(), np.intp, len(biases))
         self._biases = np.fromiter(biases.values(), np.float32, len(biases))
         self._n_decisive = n_decisive(stages)
+        self._log_min_p = log_min_p(stages)
         last_n = [arguments[0] for name, arguments in stages if name == "penalties"]
         before = prompt[-last_n[0] :] if last_n else ()
         self._recent = Recent(last_n[0], before) if last_n else None
@@ -102,10 +104,34 @@ class Sampler:
 
     def _grammatical(self, logits: Logits, grammar: Grammar) -> int | None:
         """What the grammar allows next, which is looked up only when the chain's choice was wrong."""
-        every = candidates(logits, None)
-        grammar.restrict(every)
-        self._bias(every)
-        possible: np.ndarray[Any, Any] = every[np.isfinite(every["logit"])]
+        token = self._among_likeliest(logits, grammar)
+        return self._pick_said(self._allowed(logits, None, grammar), grammar) if token is None else token
+
+    def _among_likeliest(self, logits: Logits, grammar: Grammar) -> int | None:
+        """The same without asking about a whole vocabulary, which takes milliseconds; None: that must be.
+
+        Enough where the chain would leave out all other tokens: as too many, or as too unlikely (`min_p`).
+        (With `min_p`, `top_p` then counts only what is left of the others.)
+        """
+        tokens = None if self._n_decisive is None else likeliest(logits, len(logits) // _LIKELIEST)
+        if self._n_decisive is None or tokens is None:
+            return None
+        bound = logits[tokens].min()  # no other token reaches it
+        touched = self._touched()
+        possible = self._allowed(logits, np.union1d(tokens, touched), grammar)
+        certain = possible["logit"][~np.isin(possible["id"], touched)]  # penalties may lower the others
+        if len(certain) < self._n_decisive and not (certain + self._log_min_p >= bound).any():
+            return None
+        return self._pick_said(possible, grammar)
+
+    def _allowed(self, logits: Logits, tokens: Tokens | None, grammar: Grammar) -> np.ndarray[Any, Any]:
+        among = candidates(logits, tokens)
+        grammar.restrict(among)
+        self._bias(among)
+        possible: np.ndarray[Any, Any] = among[np.isfinite(among["logit"])]
+        return possible
+
+    def _pick_said(self, possible: np.ndarray[Any, Any], grammar: Grammar) -> int | None:
         token = self._pick(possible)
         while token is not None and not grammar.is_said(token):
             possible = possible[possible["id"] != token]

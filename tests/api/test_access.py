@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import ollama
+import openai
 import pytest
 
 from edged.config.keys import hashed_line
@@ -117,6 +119,21 @@ def test_the_shape_of_an_error_is_that_of_the_path(edged: Running) -> None:
     assert "server.max_body" in large.json()["error"]
 
 
+def test_who_is_refused_is_told_to_the_operator(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    lines = (hashed_line("tablet", ("use",), KEY),)
+    running = serve({"chat": "fake:generate"}, access={"api_keys": lines})
+    with caplog.at_level("INFO"):
+        running.get("/v1/models", Authorization=f"Bearer {KEY}")
+        running.get("/v1/models", **{"X-Request-Id": "without-a-key"})
+        running.get("/metrics", Authorization=f"Bearer {KEY}")
+        running.get("/v1/models", Host="evil.example")
+    refused = [each.getMessage() for each in caplog.records if each.name == "edged.api.errors"]
+    assert "GET /v1/models from 127.0.0.1 (request without-a-key): an API key is needed" in refused[0]
+    assert "GET /metrics from key tablet (request " in refused[1]
+    assert "evil.example" in refused[2]
+    assert KEY not in caplog.text
+
+
 def test_a_request_is_found_in_the_log_by_its_id(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     running = serve({"chat": "fake:generate?crash_after=0"})
     answer = running.post("/v1/chat/completions", chat_body("hi"), {"X-Request-Id": "my-own-id"})
@@ -125,3 +142,18 @@ def test_a_request_is_found_in_the_log_by_its_id(serve: Serve, caplog: pytest.Lo
     assert record.levelname == "WARNING"
     assert vars(record)["REQUEST_ID"] == "my-own-id"
     assert len(running.get("/v1/models", **{"X-Request-Id": "not fit"}).headers["X-Request-Id"]) == 16
+
+
+def test_clients_say_what_edged_says_is_wrong(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, access={"api_keys": (KEY,)})
+    with running.client(api_key="none") as client:
+        with pytest.raises(openai.AuthenticationError, match="this API key is not known here") as refused:
+            client.models.list()
+        assert refused.value.code == "invalid_api_key"
+        assert refused.value.request_id
+    with ollama.Client(running.server.url) as client_too:
+        with pytest.raises(ollama.ResponseError, match="an API key is needed") as refused_too:
+            client_too.list()
+        assert refused_too.value.status_code == 401
+    with ollama.Client(running.server.url, headers={"Authorization": f"Bearer {KEY}"}) as client_too:
+        assert [model.model for model in client_too.list().models] == ["chat:latest"]

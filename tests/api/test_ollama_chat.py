@@ -79,12 +79,33 @@ def test_a_raw_prompt_is_gone_on_with_as_it_is(client: ollama.Client) -> None:
 
 def test_options_that_outdated_clients_send_are_taken(client: ollama.Client) -> None:
     options = {
-        **{"num_keep": 5, "seed": 42, "num_predict": 100, "top_k": 20, "top_p": 0.9, "min_p": 0.0},
-        **{"typical_p": 0.7, "repeat_last_n": 33, "temperature": 0.8, "repeat_penalty": 1.2},
-        **{"presence_penalty": 1.5, "frequency_penalty": 1.0, "mirostat": 1, "mirostat_tau": 0.8},
-        **{"mirostat_eta": 0.6, "penalize_newline": True, "stop": ["\n", "user:"], "numa": False},
-        **{"num_ctx": 1024, "num_batch": 2, "num_gpu": 1, "main_gpu": 0, "low_vram": False},
-        **{"vocab_only": False, "use_mmap": True, "use_mlock": False, "num_thread": 8},
+        "num_keep": 5,
+        "seed": 42,
+        "num_predict": 100,
+        "top_k": 20,
+        "top_p": 0.9,
+        "min_p": 0.0,
+        "typical_p": 0.7,
+        "repeat_last_n": 33,
+        "temperature": 0.8,
+        "repeat_penalty": 1.2,
+        "presence_penalty": 1.5,
+        "frequency_penalty": 1.0,
+        "mirostat": 1,
+        "mirostat_tau": 0.8,
+        "mirostat_eta": 0.6,
+        "penalize_newline": True,
+        "stop": ["\n", "user:"],
+        "numa": False,
+        "num_ctx": 1024,
+        "num_batch": 2,
+        "num_gpu": 1,
+        "main_gpu": 0,
+        "low_vram": False,
+        "vocab_only": False,
+        "use_mmap": True,
+        "use_mlock": False,
+        "num_thread": 8,
     }
     assert client.generate("chat", "a user: b", options=options).response == "a "
 
@@ -223,8 +244,13 @@ def test_home_assistants_conversation(edged: Running) -> None:
         {"role": "user", "content": "thanks"},
     ]
     body = {
-        **{"model": "chat:latest", "messages": messages, "tools": TOOLS, "stream": True, "think": False},
-        **{"keep_alive": "-1s", "options": {"num_ctx": 8192.0}},
+        "model": "chat:latest",
+        "messages": messages,
+        "tools": TOOLS,
+        "stream": True,
+        "think": False,
+        "keep_alive": "-1s",
+        "options": {"num_ctx": 8192.0},
     }
     lines = [msgspec.json.decode(line) for line in edged.post("/api/chat", body).body.splitlines()]
     assert "".join(line["message"]["content"] for line in lines) == "thanks"

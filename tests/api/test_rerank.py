@@ -63,7 +63,6 @@ def test_how_many_and_with_their_texts(ranking: Running) -> None:
         ({"documents": ["a"] * 1025}, "documents"),
         ({"top_n": 0}, "top_n"),
         ({"max_tokens_per_doc": 100}, "max_tokens_per_doc"),
-        ({"truncate": True, "model": "cross"}, "truncate"),
         ({"model": "embed", "documents": ["a", "x" * 99]}, "documents[1]"),
         ({"model": "embed", "query": "x" * 99}, "query"),
     ],
@@ -76,4 +75,5 @@ def test_what_cannot_be_ranked_is_refused_by_its_place(ranking: Running, fields:
 
 
 def test_texts_are_cut_where_that_is_asked_for(ranking: Running) -> None:
-    assert len(rerank(ranking, "embed", documents=["a", "x" * 99], truncate=True)["results"]) == 2
+    for model in ("embed", "cross"):
+        assert len(rerank(ranking, model, documents=["a", "x" * 99], truncate=True)["results"]) == 2

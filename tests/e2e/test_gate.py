@@ -1,5 +1,6 @@
 """Grammars that wait, with a real vocabulary: what is sampled is what the grammar follows."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,16 +8,23 @@ import numpy as np
 import pytest
 from llama_cpp import llama_cpp as llama
 
+from edged.api.generation.order import Offer, Shape
 from edged.runner.engine.gate import Gate
 from edged.runner.engine.sampling import stages
 from edged.runner.grammar import Grammar
-from edged.runner.protocol import Sampling
+from edged.runner.protocol import Sampling, Tool, ToolFormat
 from edged.runner.sampler import Sampler
 from edged.runner.vocabulary import Vocabulary
 
 CALL = 'root ::= "<tool_call>" "\\n"? "{" ["a-z]* "}" "\\n</tool_call>"'
 STRING = 'root ::= "\\"" [^"]* "\\""'
 THINK = ("<think>", "</think>")
+NUMBER = {"type": "integer", "minimum": 0, "maximum": 99}
+TOOLS = tuple(
+    Tool(name, "", json.dumps({"properties": {"a": NUMBER, "b": NUMBER}, "required": ["a", "b"]}))
+    for name in ("add", "add_slowly", "multiply")
+)
+ADDED = '{"a": 5, "b": 7}'
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +102,56 @@ def test_what_the_model_thinks_is_free(vocabulary: Vocabulary) -> None:
 
 def test_a_control_token_is_not_taken_for_its_text(vocabulary: Vocabulary) -> None:
     """Its text would fit into a string, but the client does not get it."""
-    silent = Wishes(vocabulary, 'root ::= "\\"" [a-z<|_>] [a-z<|_>] "\\""', Gate())
-    silent.want('"', "<|im_start|>", "<|im_start|>", '"')
-    assert len(silent.text) == 4
+    silent = Wishes(vocabulary, STRING, Gate())
+    assert silent.want('"') == '"'
+    assert silent.want("<|im_start|>") != ""
     shown = Wishes(vocabulary, STRING, Gate(), control_pieces=True)
     assert shown.want('"', "<|im_start|>", '"') == '"<|im_start|>"'
+
+
+@pytest.mark.parametrize("style", ["hermes", "llama3", "mistral", "generic"])
+def test_llama_cpp_reads_the_grammars_of_calls(vocabulary: Vocabulary, style: ToolFormat) -> None:
+    """And follows a call of the model's own format to its end."""
+    written = {
+        "hermes": f'Well. <tool_call>\n{{"name": "add", "arguments": {ADDED}}}\n</tool_call>',
+        "llama3": f'{{"name": "add", "parameters": {ADDED}}}',
+        "mistral": f"Well.[TOOL_CALLS]add[ARGS]{ADDED}",
+        "generic": f'{{"tool_calls": [{{"name": "add", "arguments": {ADDED}}}]}}',
+    }
+    sampling = Shape(Offer(TOOLS), None).sampling(Sampling(), style)
+    assert sampling.grammar is not None
+    wishes = Wishes(vocabulary, sampling.grammar, Gate(sampling.grammar_triggers))
+    assert wishes.want(written[style]) == written[style]
+    assert not wishes.ended
+    assert wishes.want("<|im_end|>") == ""
+    assert wishes.ended
+    wishes = Wishes(vocabulary, sampling.grammar, Gate(sampling.grammar_triggers))
+    assert wishes.want(written[style].replace("5", "x")) != written[style].replace("5", "x")
+
+
+CHAINS = [
+    Sampling(temperature=0),
+    Sampling(temperature=0, repeat_penalty=1.3, logit_bias={5: 3.0, 40: -4.0}),
+    Sampling(temperature=1, top_k=3, seed=1),
+    Sampling(temperature=0.7, min_p=0.5, top_p=1, presence_penalty=1, seed=1),
+    Sampling(temperature=0.7, min_p=0, seed=1),
+]
+
+
+@pytest.mark.parametrize("sampling", CHAINS, ids=str)
+def test_the_likeliest_tokens_decide_as_all_do(
+    vocabulary: Vocabulary, sampling: Sampling, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A grammar is asked of a few tokens only where the others could not be chosen anyway."""
+
+    def chosen() -> list[int | None]:
+        grammar = Grammar(vocabulary, 'root ::= [a-z ]+ "."', Gate(), control_pieces=False)
+        sampler = Sampler(vocabulary, stages(sampling), sampling.logit_bias, grammar, [5, 40, 300])
+        random = np.random.default_rng(1)
+        return [
+            sampler.choose(random.standard_t(3, vocabulary.size).astype(np.float32) * 2) for _ in range(60)
+        ]
+
+    among_few = chosen()
+    monkeypatch.setattr(Sampler, "_among_likeliest", lambda *_: None)
+    assert chosen() == among_few

@@ -25,8 +25,9 @@ DOCUMENTS = (
     "Polar bears hunt seals on the ice of the far north.",
     "The stock market fell for the third day in a row.",
     "Text that names [SEP] and [CLS] is only text.",
-    " ".join(["A long document about bears, foxes and whales."] * 30),
+    " ".join(["A long document about bears, foxes and whales."] * 8),
 )
+_TEMPLATE = "[CLS]{query}[SEP]{document}"
 
 
 @pytest.fixture(name="cross", scope="module")
@@ -69,6 +70,19 @@ def _expected(folder: Path, query: str, document: str) -> tuple[float, int]:
     return float((weights["cls.output.weight"] @ inner + weights["cls.output.bias"])[0]), len(tokens)
 
 
+def _templated(cross: Path, template: str) -> Path:
+    """The same model with a template of its own."""
+    bert, target = cross.with_name("minilm.gguf"), cross.with_name("template.gguf")
+    return write_cross_encoder(bert, target, tokenizer__chat_template__rerank=template)
+
+
+def _tokens_of(path: Path, query: str, document: str) -> int:
+    """How many tokens a pair has."""
+    [scores] = _scores(path, protocol.Rank(id=1, query=query, documents=(document,)))
+    assert isinstance(scores, protocol.Scores)
+    return scores.n_tokens
+
+
 def test_scores_are_those_of_the_reference(cross: Path, minilm_folder: Path) -> None:
     together = protocol.Rank(id=1, query=QUERY, documents=DOCUMENTS)
     alone = protocol.Rank(id=2, query=QUERY, documents=DOCUMENTS[:1])
@@ -95,18 +109,32 @@ def test_a_file_that_is_no_cross_encoder_says_so(cross: Path) -> None:
 
 def test_a_pair_that_is_too_long_is_named(cross: Path) -> None:
     request = protocol.Rank(id=1, query=QUERY, documents=("short", "word " * 600))
-    with pytest.raises(InvalidRequest, match=r"documents\[1\]: 6\d\d tokens .* limit of 512"):
+    with pytest.raises(InvalidRequest, match=r"documents\[1\]: .* 6\d\d tokens, more .* limit of 512"):
         _scores(cross, request)
+
+
+@pytest.mark.parametrize("template", [None, _TEMPLATE])
+def test_documents_are_cut_where_that_is_asked_for(cross: Path, template: str | None) -> None:
+    """As if they ended where the room does."""
+    path = cross if template is None else _templated(cross, template)
+    words = ["word"] * 600
+    n_words = 512 - _tokens_of(cross, QUERY, "")
+    requests = [
+        protocol.Rank(id=1, query=QUERY, documents=(" ".join(words), "short"), truncate=True),
+        protocol.Rank(id=2, query=QUERY, documents=(" ".join(words[:n_words]), "short")),
+    ]
+    cut, exact = _scores(path, *requests)
+    assert isinstance(cut, protocol.Scores)
+    assert isinstance(exact, protocol.Scores)
+    assert cut.n_tokens == exact.n_tokens
+    assert cut.scores == pytest.approx(exact.scores, abs=1e-3)
+    with pytest.raises(InvalidRequest, match=r"query: .* shorten it$"):
+        _scores(path, protocol.Rank(id=1, query="word " * 600, documents=("a",), truncate=True))
 
 
 def test_a_template_of_the_file_is_followed(cross: Path) -> None:
     """Qwen's rerankers have one. What it spells out is read as control tokens, what users write is not."""
-    template = "[CLS]{query}[SEP]{document}"
-    path = write_cross_encoder(
-        cross.with_name("minilm.gguf"),
-        cross.with_name("template.gguf"),
-        tokenizer__chat_template__rerank=template,
-    )
+    path = _templated(cross, _TEMPLATE)
     request = protocol.Rank(id=1, query=QUERY, documents=DOCUMENTS[:3])
     [plain], [rendered] = _scores(cross, request), _scores(path, request)
     assert isinstance(plain, protocol.Scores)

@@ -1,7 +1,8 @@
 """Grammars of tool calls, as families of models write them and `edged.api.reading` reads them.
 
 Calls have their arguments' schemas, and at most one space where JSON allows any blanks. A model's own way to
-write calls is kept to the letter: it has seen no other.
+write calls is kept to the letter: it has seen no other. A small one may go on calling for ever: the number of
+calls has an end.
 """
 
 import json
@@ -14,6 +15,7 @@ from edged.runner.protocol import ToolFormat
 
 _SPACE = '" "?'
 _LINE = '"\\n"?'
+_MORE = "{0,15}"  # calls in one answer, after the first
 
 
 class CallRules(NamedTuple):
@@ -38,7 +40,7 @@ def _hermes(rules: Rules, arguments: Mapping[str, str]) -> CallRules:
     call = _object(rules, arguments, "arguments")
     one = rules.add(f"{literal(opening)} line {call} line {literal(closing)}")
     more = rules.add(f"line {one}")
-    return CallRules(one, rules.add(f"{one} {more}*"), (opening,))
+    return CallRules(one, rules.add(f"{one} {more}{_MORE}"), (opening,))
 
 
 def _llama3(rules: Rules, arguments: Mapping[str, str]) -> CallRules:
@@ -49,7 +51,7 @@ def _llama3(rules: Rules, arguments: Mapping[str, str]) -> CallRules:
     heads = ('{"name": ', '{"name":', '{"type": "function", "name": ')
     return CallRules(
         rules.add(f"{begin} {call}"),
-        rules.add(f"{begin} {call} {more}*"),
+        rules.add(f"{begin} {call} {more}{_MORE}"),
         (LLAMA3, *(f"^{head}{name}" for name in names for head in heads)),
     )
 
@@ -58,11 +60,12 @@ def _mistral(rules: Rules, arguments: Mapping[str, str]) -> CallRules:
     """In a list of objects, or, as newer models do, each by name."""
     call = _object(rules, arguments, "arguments")
     more = rules.add(f'"," sp {call}')
-    named = _by_name(rules, arguments, '"[ARGS]" ', "")
+    middle = rules.add('("[CALL_ID]" [a-zA-Z0-9]{9,9})? "[ARGS]"')
+    named = _by_name(rules, arguments, f"{middle} ", "")
     begin = literal(MISTRAL)
     another = rules.add(f"{begin} {named}")
     one = rules.add(f'sp "[" {call} "]" | {named}')
-    several = rules.add(f'sp "[" {call} {more}* "]" | {named} {another}*')
+    several = rules.add(f'sp "[" {call} {more}{_MORE} "]" | {named} {another}{_MORE}')
     return CallRules(rules.add(f"{begin} {one}"), rules.add(f"{begin} {several}"), (MISTRAL,))
 
 
@@ -71,7 +74,7 @@ def _generic(rules: Rules, arguments: Mapping[str, str]) -> CallRules:
     more = rules.add(f'"," sp {call}')
     begin, end = '"{\\"tool_calls\\":" sp "["', '"]}"'
     return CallRules(
-        rules.add(f"{begin} {call} {end}"), rules.add(f"{begin} {call} {more}* {end}"), triggers=()
+        rules.add(f"{begin} {call} {end}"), rules.add(f"{begin} {call} {more}{_MORE} {end}"), triggers=()
     )
 
 

@@ -52,7 +52,7 @@ class RerankRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     return_documents: Annotated[bool | None, Meta(description="Repeat the texts in the answer.")] = None
     truncate: Annotated[
         bool | None,
-        Meta(description="Cut texts that are too long for an embedding model instead of refusing them."),
+        Meta(description="Cut texts that are too long instead of refusing them."),
     ] = None
     keep_alive: fields.KeepAlive | None = None
 
@@ -136,11 +136,8 @@ def _scoring(wanted: RerankRequest, patience: Patience) -> Callable[[RunnerHandl
     documents = tuple(map(_text, wanted.documents))
 
     def rank(handle: RunnerHandle) -> _Scored:
-        if wanted.truncate:
-            raise InvalidRequest("truncate: a cross-encoder's texts are not cut; shorten them", "truncate")
-        ranked = handle.rank(
-            protocol.Rank(id=0, query=wanted.query, documents=documents), patience.deadline, patience.check
-        )
+        asked = protocol.Rank(id=0, query=wanted.query, documents=documents, truncate=bool(wanted.truncate))
+        ranked = handle.rank(asked, patience.deadline, patience.check)
         return ranked.scores, ranked.n_tokens
 
     def compare(handle: RunnerHandle) -> _Scored:

@@ -7,6 +7,7 @@ from typing import Protocol
 from edged.runner.engine.hiding import ControlTexts, Marks, VocabularyLike
 
 _PLACES = re.compile(r"\{(query|document)\}")
+_DOCUMENT = "{document}"
 
 
 class PairVocabulary(VocabularyLike, Protocol):
@@ -24,18 +25,33 @@ class Pairs:
         self._template = template
         self._controls = ControlTexts(vocabulary)
 
-    def tokens(self, query: str, documents: Sequence[str]) -> list[list[int]]:
-        """An input for each document; nothing in a query or document becomes a control token."""
+    def tokens(self, query: str, documents: Sequence[str], most: int | None = None) -> list[list[int]]:
+        """An input for each document; nothing in a query or document becomes a control token.
+
+        A document that makes it longer than `most` is cut, where the query leaves any room for it.
+        """
         if self._template is not None:
-            return [self._rendered(self._template, query, document) for document in documents]
+            return [self._rendered(self._template, query, document, most) for document in documents]
         asked = self._plain(query)
-        return [self._vocabulary.pair(asked, self._plain(document)) for document in documents]
+        n_others = len(self._vocabulary.pair(asked, ()))
+        room = None if most is None or n_others >= most else most - n_others
+        return [self._vocabulary.pair(asked, self._plain(document)[:room]) for document in documents]
 
     def _plain(self, text: str) -> list[int]:
         return self._vocabulary.tokenize(text, add_special=False, parse_special=False)
 
-    def _rendered(self, template: str, query: str, document: str) -> list[int]:
+    def _rendered(self, template: str, query: str, document: str, most: int | None) -> list[int]:
         marks = Marks(self._controls)
         texts = marks.hide({"query": query, "document": document})
-        text = _PLACES.sub(lambda found: texts[found[1]], template)
-        return marks.tokens(text, add_special=False)
+
+        def of(part: str) -> list[int]:
+            text = _PLACES.sub(lambda found: texts[found[1]], part)
+            return marks.tokens(text, add_special=False)
+
+        whole = of(template)
+        if most is None or len(whole) <= most:
+            return whole
+        before, _, after = template.rpartition(_DOCUMENT)
+        begin, end = of(before), of(after)
+        room = most - len(begin) - len(end)
+        return [*begin, *of(_DOCUMENT)[:room], *end] if room > 0 else whole

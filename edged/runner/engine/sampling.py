@@ -1,5 +1,6 @@
 """Which samplers a request wants, in llama.cpp's order, and which grammars llama.cpp survives. Pure."""
 
+import math
 import re
 import secrets
 from collections.abc import Sequence
@@ -68,6 +69,14 @@ def n_decisive(chain: Sequence[Stage]) -> int | None:
         if name != "penalties":
             return None
     return None
+
+
+def log_min_p(chain: Sequence[Stage]) -> float:
+    """How far below the likeliest token's logit all others are left out, whatever there is; -inf: never."""
+    stages = dict(chain)
+    if "min_p" not in stages or "typical_p" in stages:
+        return -math.inf
+    return math.log(stages["min_p"][0])
 
 
 def check_grammar(grammar: str) -> None:

@@ -31,6 +31,7 @@ _WRITTEN: tuple[tuple[ToolFormat, str], ...] = (
     ("hermes", rf'<tool_call>\s*\{{"name":\s*"{_NAME}",\s*"arguments":\s*{_ARGUMENTS}'),
     ("llama3", rf'\{{"name":\s*"{_NAME}",\s*"parameters":\s*{_ARGUMENTS}'),
     ("mistral", rf'\[TOOL_CALLS\]\s*\[\{{"name":\s*"{_NAME}",\s*"arguments":\s*{_ARGUMENTS}'),
+    ("mistral", rf"\[TOOL_CALLS\]{_NAME}(\[CALL_ID\]\w+)?\[ARGS\]\s*{_ARGUMENTS}"),  # since version 11
 )
 _REASONING = (
     ("<think>", "</think>"),

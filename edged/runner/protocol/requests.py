@@ -65,6 +65,7 @@ class Rank(msgspec.Struct, frozen=True, tag="rank", kw_only=True):
     id: int
     query: str
     documents: tuple[str, ...]
+    truncate: bool = False  # cut documents that are too long
 
 
 class Tokenize(msgspec.Struct, frozen=True, tag="tokenize", kw_only=True):

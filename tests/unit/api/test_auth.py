@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from edged.api.app import ENDPOINTS
 from edged.api.auth import Gate, scopes_of
 from edged.api.errors import Forbidden, Unauthorized
 from edged.config.keys import SCOPES, hashed_line
@@ -160,6 +161,19 @@ def test_what_a_key_is_to_be_for(method: str, path: str, scopes: tuple[str, ...]
     assert scopes_of(method, path) == scopes
 
 
+def test_who_may_only_use_models_changes_nothing() -> None:
+    changing = [
+        each
+        for each in ENDPOINTS
+        if each.method == "DELETE"
+        or (each.family == "edged" and each.method == "POST")
+        or each.path.endswith(("/pull", "/delete"))
+    ]
+    assert len(changing) > 3
+    for each in changing:
+        assert not {"use", "metrics"} & set(scopes_of(each.method, each.path)), each.path
+
+
 def test_each_key_is_for_what_it_says_and_nothing_else() -> None:
     lines = tuple(hashed_line(scope, (scope,), f"a-key-for-{scope}-alone") for scope in SCOPES)
     gate = Gate(Access(api_keys=lines))
@@ -182,7 +196,9 @@ def test_each_key_is_for_what_it_says_and_nothing_else() -> None:
 
 
 def test_what_needs_no_key_is_open_to_all_and_the_rest_is_not() -> None:
-    gate = Gate(Access(api_keys=(KEY,), keyless=("use",)))
+    gate = Gate(Access(api_keys=(hashed_line("prometheus", ("metrics",), KEY),), keyless=("use",)))
+    gate.let_in(environ(HTTP_X_API_KEY=KEY)).check(*USE)
+    gate.let_in(environ(HTTP_X_API_KEY=KEY)).check("GET", "/metrics")
     for shown in ({}, {"HTTP_AUTHORIZATION": "Bearer none"}):
         caller = gate.let_in(environ(**shown))
         caller.check(*USE)

@@ -1,6 +1,11 @@
 """What one client may ask for, by a clock that the test moves."""
 
+import math
+from contextlib import suppress
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from edged.api import clients as clients_module
 from edged.api.clients import Clients
@@ -29,7 +34,7 @@ def test_so_many_in_a_minute_and_then_at_that_pace(clients: Clients, clock: Cloc
     server = Server(client_rate=6)
     for _ in range(6):
         clients.enter("a", server)()
-    with pytest.raises(RateLimited, match=r"6 requests in a minute \(server\.client_rate\)") as caught:
+    with pytest.raises(RateLimited, match=r"6 requests a minute \(server\.client_rate\)") as caught:
         clients.enter("a", server)
     assert caught.value.retry_after_s == pytest.approx(10)
     clients.enter("b", server)
@@ -84,3 +89,35 @@ def test_who_comes_from_ever_new_addresses_takes_no_more_memory(
         clients.enter("patient", server)
     leave()
     clients.enter("patient", server)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.floats(0, 30)), max_size=200),
+    st.integers(1, 20),
+)
+def test_no_stretch_of_time_has_more_than_a_minutes_worth_and_what_grew_in_it(
+    asked: list[tuple[str, float]], per_minute: int
+) -> None:
+    clock = Clock()
+    clients = Clients(clock)
+    let_in: dict[str, list[float]] = {name: [] for name in "abc"}
+    for name, pause_s in asked:
+        clock.now_s += pause_s
+        with suppress(RateLimited):
+            clients.enter(name, Server(client_rate=per_minute))()
+            let_in[name].append(clock.now_s)
+    for times in let_in.values():
+        for first, began_s in enumerate(times):
+            for count, at_s in enumerate(times[first:], start=1):
+                assert count <= per_minute + (at_s - began_s) * per_minute / 60 + 1e-6
+
+
+def test_who_waits_as_long_as_told_is_let_in(clients: Clients, clock: Clock) -> None:
+    for per_minute in (1, 7, 60, 1000):
+        server = Server(client_rate=per_minute)
+        for _ in range(per_minute):
+            clients.enter(str(per_minute), server)
+        with pytest.raises(RateLimited) as caught:
+            clients.enter(str(per_minute), server)
+        clock.now_s += math.ceil(caught.value.retry_after_s)  # as the header says it
+        clients.enter(str(per_minute), server)

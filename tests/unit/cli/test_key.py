@@ -89,6 +89,17 @@ def test_a_file_that_cannot_be_written_is_an_error_and_stays(config: Path) -> No
         key("add", "tablet")
 
 
+def test_in_a_container_they_are_put_where_edged_looks_for_them(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = config.with_name("keys")
+    folder.mkdir()
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(folder))
+    key("add", "tablet")
+    assert (folder / "api_keys").exists()
+    assert len(load(config).access.api_keys) == 1
+
+
 def test_rights_that_were_too_wide_are_taken_back(config: Path) -> None:
     file = config.with_name("api_keys")
     file.write_text("kept-in-plain-text")

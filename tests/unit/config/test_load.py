@@ -273,6 +273,18 @@ def test_no_permission(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
             "access: {api_keys: ['nötig nötig nötig nötig']}",
             "access.api_keys[0]: a key travels in an HTTP header",
         ),
+        (
+            "access: {api_keys: [tablet use 0123456789abcdef, tablet pull fedcba9876543210]}",
+            "access.api_keys[1]: there is another key of the name tablet",
+        ),
+        (
+            "access: {mode: any, api_keys: [0123456789abcdef], keyless: [metrics]}",
+            "access.keyless: any lets the whole internet in",
+        ),
+        ("access: {cors_origins: [ui.example]}", "access.cors_origins[0]: expected what a browser sends"),
+        ('access: {cors_origins: ["*"]}', "access.cors_origins[0]: expected what a browser sends"),
+        ("access: {cors_origins: [https://ui.example/]}", "access.cors_origins[0]: expected what a browser"),
+        ("access: {cors_origins: [https://UI.example]}", "access.cors_origins[0]: expected what a browser"),
     ],
 )
 def test_impossible_combination(write: Write, text: str, problem: str) -> None:
@@ -291,6 +303,8 @@ def test_impossible_combination(write: Write, text: str, problem: str) -> None:
         "models: {a: {file: x, n_ctx: 256}}",  # n_ctx_min is 512 by default, which nobody asked for
         "models: {a: {file: x, strategy: on_demand}}",
         "models: {a: {file: x}, b: {file: x}}",
+        "access: {api_keys: [0123456789abcdef], keyless: [use, metrics]}",
+        "access: {cors_origins: [https://ui.example, 'http://[::1]:3000', app://obsidian.md]}",
     ],
 )
 def test_possible_combination(write: Write, text: str) -> None:

@@ -124,3 +124,18 @@ def minilm() -> GgufHeader:
         tensors,
         {"tokenizer.ggml.tokens": 30522},
     )
+
+
+def cross_encoder(*, head: bool = True) -> GgufHeader:
+    """MiniLM with a classifier; without its `head`, a file that only says that it ranks."""
+    encoder = minilm()
+    metadata = {key.removeprefix("bert."): value for key, value in encoder.metadata.items()}
+    if not head:
+        return header("bert", {**metadata, "pooling_type": 4}, [*encoder.tensors], encoder.array_lengths)
+    del metadata["pooling_type"]
+    tensors = [
+        *encoder.tensors,
+        tensor("cls.weight", "F32", 384, 384),
+        tensor("cls.output.weight", "F32", 384, 1),
+    ]
+    return header("bert", metadata, tensors, encoder.array_lengths)

@@ -104,6 +104,17 @@ def test_other_pooling_does_not(tmp_path: Path, kind: int) -> None:
     assert not _read(tmp_path, _small(llama__pooling_type=("u32", kind))).is_embedding_model
 
 
+@pytest.mark.parametrize("head", ["cls.weight", "cls.output.weight"])
+def test_a_classifier_makes_a_cross_encoder(tmp_path: Path, head: str) -> None:
+    """Most files of cross-encoders say nothing of pooling; one that does is for what it says."""
+    tensors = (_TENSOR, Tensor(head, (4,), bytes(16)))
+    header = _read(tmp_path, gguf_bytes(_SMALL, tensors))
+    assert (header.is_ranking_model, header.is_embedding_model, header.pools) == (True, False, True)
+    for pooling, kind in ((4, True), (1, False)):
+        said = {**_SMALL, "llama.pooling_type": ("u32", pooling)}
+        assert _read(tmp_path, gguf_bytes(said, tensors)).is_ranking_model == kind
+
+
 def test_heads_may_differ_from_layer_to_layer(tmp_path: Path) -> None:
     header = _read(
         tmp_path, _small(llama__block_count=("u32", 3), llama__attention__head_count_kv=("[i32]", [2, 0, 1]))

@@ -7,6 +7,7 @@ import pytest
 
 from edged.gguf.header import GgufHeader
 from edged.policy.settings import Level, Settings, impossible, kind_of, larger, levels
+from edged.policy.types import Kind
 from tests.unit.gguf import headers
 from tests.unit.policy.machines import model
 
@@ -107,6 +108,29 @@ def test_the_kind_comes_from_the_configuration_or_else_the_file() -> None:
     assert kind_of(model("minilm")) == "embed"
     assert kind_of(model("smollm2")) == "generate"
     assert kind_of(model("smollm2", kind="embed")) == "embed"
+    assert kind_of(model("cross", headers.cross_encoder())) == "rank"
+
+
+def test_a_cross_encoder_computes_inputs_as_an_embedding_model_does() -> None:
+    ranking = levels(model("cross", headers.cross_encoder()), "rank", AVX2)
+    embedding = levels(model("minilm"), "embed", AVX2)
+    assert [level.settings for level in ranking] == [level.settings for level in embedding]
+    assert ranking[0].footprint.compute_bytes == embedding[0].footprint.compute_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "why"),
+    [
+        ("cross", "embed", "gives scores, not vectors: set models.cross.kind to rank"),
+        ("cross", "generate", "bert is an encoder and cannot generate: set models.cross.kind to rank"),
+        ("minilm", "rank", "has no classifier, so it gives no scores: set models.minilm.kind to auto"),
+        ("bare", "rank", "has no classifier"),
+        ("bare", "embed", "says that it ranks, but has no classifier"),
+    ],
+)
+def test_what_a_file_is_not_made_for_is_refused(name: str, kind: Kind, why: str) -> None:
+    made = {"cross": headers.cross_encoder(), "bare": headers.cross_encoder(head=False)}
+    assert why in (impossible(model(name, made.get(name)), kind) or "")
 
 
 def test_larger_tries_the_most_painful_loss_first() -> None:

@@ -21,6 +21,7 @@ LIMITS = Limits(
     max_body_bytes=10_000,
     header_timeout_s=PATIENCE_S,
     idle_timeout_s=PATIENCE_S,
+    answer_timeout_s=600.0,
 )
 HOST = b"Host: localhost\r\n"
 END = b"GET /end HTTP/1.1\r\n" + HOST + b"Connection: close\r\n\r\n"

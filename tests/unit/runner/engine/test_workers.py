@@ -12,7 +12,7 @@ import pytest
 from edged.errors import ComputeFailed
 from edged.runner.engine.batch_size import SIZES
 from edged.runner.engine.candidates import Logits
-from edged.runner.engine.embed import EmbedJob, EmbedWorker
+from edged.runner.engine.embed import SCORES, EmbedJob, EmbedWorker
 from edged.runner.engine.engine import Engine
 from edged.runner.engine.generate import GenerateWorker
 from edged.runner.engine.lease import Lease
@@ -20,7 +20,17 @@ from edged.runner.engine.pace import Pace
 from edged.runner.engine.scheduler import Limits, Scheduler
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
-from edged.runner.protocol import Admitted, Embeddings, FromRunner, Gauges, Rejected, Step, TokenEvent, Warmed
+from edged.runner.protocol import (
+    Admitted,
+    Embeddings,
+    FromRunner,
+    Gauges,
+    Rejected,
+    Scores,
+    Step,
+    TokenEvent,
+    Warmed,
+)
 
 END = 0
 NONE_POSSIBLE = 90
@@ -289,6 +299,20 @@ def test_embeddings_are_batched_across_requests_and_keep_their_order() -> None:
     assert [(answer.id, answer.n_tokens) for answer in answers] == [(1, (1, 2, 3, 4, 5)), (2, (6,))]
     rows = np.frombuffer(answers[0].vectors, "<f4").reshape(-1, 2)
     assert np.allclose(rows, [[1, 0]] * 5), "unit vectors"
+
+
+def test_scores_are_told_as_they_are() -> None:
+    sent: list[FromRunner] = []
+    decoder = CountingDecoder()
+    worker = EmbedWorker(decoder, Lease(None), sent.append, 9, 9999, SCORES)
+    worker.add(EmbedJob(7, [[1], [1] * 3], []))
+    worker.step()
+    assert sent[-1] == Scores(id=7, scores=(1.0, 3.0), n_tokens=4)
+    decoder.finite = False
+    worker.add(EmbedJob(8, [[1]], []))
+    worker.step()
+    assert isinstance(sent[-1], Rejected)
+    assert "damaged" in sent[-1].message
 
 
 def test_a_batch_never_exceeds_the_contexts_own_limit() -> None:
