@@ -226,6 +226,8 @@ def _shown(api: Api, status: ModelStatus, facts: ModelFacts) -> Shown:
 def _capabilities(status: ModelStatus, template: str) -> list[str]:
     if status.kind == "embed":
         return ["embedding"]
+    if status.kind == "rank":  # ollama has no such models
+        return []
     thinks = "<think>" in template or "enable_thinking" in template
     return ["completion", "tools", *(["thinking"] if thinks else [])]
 
