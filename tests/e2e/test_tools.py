@@ -100,7 +100,11 @@ def test_a_call_that_the_model_begins_by_itself_is_held(hermes: Daemon) -> None:
     messages: list[Any] = []
     for number, city in enumerate(("Rome", "Paris", "Oslo")):
         arguments = json.dumps({"city": city, "unit": "C"})
-        call = {"id": f"{number}", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+        call = {
+            "id": f"{number}",
+            "type": "function",
+            "function": {"name": "weather", "arguments": arguments},
+        }
         messages += [
             {"role": "user", "content": QUESTION.replace("Bern", city)},
             {"role": "assistant", "content": None, "tool_calls": [call]},
