@@ -20,7 +20,7 @@ _BY_HTTP = {
     405: "The path does not take this method; `Allow` says which it takes.",
     413: "The body is larger than `server.max_body`.",
 }
-_FATES = {"honoured": "", "no effect": "no effect: ", "refused": "**refused**: "}
+_FATES = {"honoured": "", "no effect": "no effect", "refused": "**refused**"}
 
 
 def whole(page: str) -> str:
@@ -68,8 +68,8 @@ def _table(fields: Iterable[Field]) -> str:
 
 def _row(field: Field) -> str:
     needed = " (required)" if field.required else ""
-    text = " ".join(field.text.split())
-    return f"| `{field.name}`{needed} | {_cell(field.values)} | {_FATES[field.fate]}{_cell(text)} |\n"
+    text = ": ".join(filter(None, [_FATES[field.fate], " ".join(field.text.split())]))
+    return f"| `{field.name}`{needed} | {_cell(field.values)} | {_cell(text)} |\n"
 
 
 def _cell(text: str) -> str:
