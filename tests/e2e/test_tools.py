@@ -100,13 +100,18 @@ def test_a_call_that_the_model_begins_by_itself_is_held(hermes: Daemon) -> None:
     messages: list[Any] = []
     for number, city in enumerate(("Rome", "Paris", "Oslo")):
         arguments = json.dumps({"city": city, "unit": "C"})
-        call = {"id": f"{number}", "type": "function", "function": {"name": "weather", "arguments": arguments}}
+        call = {
+            "id": f"{number}",
+            "type": "function",
+            "function": {"name": "weather", "arguments": arguments},
+        }
         messages += [
             {"role": "user", "content": QUESTION.replace("Bern", city)},
             {"role": "assistant", "content": None, "tool_calls": [call]},
             {"role": "tool", "tool_call_id": f"{number}", "content": "It is sunny."},
         ]
-    body = {"model": "smollm2", "messages": [*messages, {"role": "user", "content": QUESTION}]}
+    body: dict[str, Any] = {"model": "smollm2"}
+    body["messages"] = [*messages, {"role": "user", "content": QUESTION}]
     body |= {"tools": TOOLS, "max_tokens": 100, "temperature": 0}
     status, answer = hermes.call("POST", "/v1/chat/completions", body)
     assert status == 200, answer
