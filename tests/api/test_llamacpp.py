@@ -141,6 +141,17 @@ def test_tokens_there_and_back(edged: Running) -> None:
     assert (outside.status, outside.error["param"]) == (400, "tokens")
 
 
+def test_what_would_hold_a_runner_up_is_refused(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, server={"max_body": 8 << 20})
+    for path, name, given in (
+        ("tokenize", "content", "a" * 1_000_001),
+        ("detokenize", "tokens", [97] * 1_000_001),
+    ):
+        answer = running.post(f"/{path}", {name: given})
+        assert (answer.status, answer.error["param"]) == (400, name)
+        assert running.post(f"/{path}", {name: given[:-1]}).status == 200
+
+
 def test_a_template_is_applied(edged: Running) -> None:
     tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
     body = {"messages": [{"role": "user", "content": "hi"}], "tools": [tool]}
