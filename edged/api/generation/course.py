@@ -89,7 +89,7 @@ class Course:
         reason: FinishReason | None = event.finish_reason
         if reason == "stop" and self._has_calls[event.index]:
             reason = "tool_calls"
-        if not deltas and (event.logprobs or reason):
+        if not deltas and (event.logprobs or event.tokens or reason):
             deltas = [Delta()]
         for place, delta in enumerate(deltas):
             yield Piece(
@@ -97,6 +97,7 @@ class Course:
                 delta=delta,
                 n_generated=event.n_generated,
                 logprobs=event.logprobs if place == 0 else (),
+                tokens=event.tokens if place == 0 else (),
                 finish_reason=reason if place == len(deltas) - 1 else None,
                 stopped_by=event.stopped_by if place == len(deltas) - 1 else "",
             )
