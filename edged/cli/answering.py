@@ -5,14 +5,13 @@ import time
 from contextlib import closing
 from typing import Any
 
-import click
 import msgspec
 
 from edged.cli.client import Client
 from edged.cli.conversation import PATH
 
 _CONTROL = {code: None for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"}
-_DIM, _PLAIN = "\x1b[2m", "\x1b[0m"
+_DIM, _PLAIN, _LINE_AGAIN = "\x1b[2m", "\x1b[0m", "\r\x1b[K"
 
 
 class Answered(msgspec.Struct, kw_only=True):
@@ -50,7 +49,7 @@ class Screen:
         """A piece of the answer."""
         self._clear()
         if self._reasons:
-            click.echo(_PLAIN + "\n")
+            self._write(_PLAIN + "\n\n")
             self._reasons = False
         self._show(piece)
 
@@ -60,7 +59,7 @@ class Screen:
             return
         self._clear()
         if not self._reasons:
-            click.echo(_DIM, nl=False)
+            self._write(_DIM)
             self._reasons = True
         self._show(piece)
 
@@ -68,26 +67,33 @@ class Screen:
         """Why there is nothing yet."""
         if self._tells:
             self._waits = True
-            click.echo(f"\r\x1b[K{_harmless(how_far)}", nl=False, err=True)
+            self._tell(_LINE_AGAIN + _harmless(how_far))
 
     def end(self) -> None:
         """The answer ends here."""
         self._clear()
         if self._reasons:
-            click.echo(_PLAIN, nl=False)
+            self._write(_PLAIN)
             self._reasons = False
         if self._has_shown:
-            click.echo()
+            self._write("\n")
 
     def _show(self, piece: str) -> None:
         self._has_shown = True
-        click.echo(_harmless(piece) if self._is_terminal else piece, nl=False)
-        sys.stdout.flush()
+        self._write(_harmless(piece) if self._is_terminal else piece)
 
     def _clear(self) -> None:
         if self._waits:
             self._waits = False
-            click.echo("\r\x1b[K", nl=False, err=True)
+            self._tell(_LINE_AGAIN)
+
+    def _write(self, text: str) -> None:
+        sys.stdout.write(text)  # `click.echo` would take out of a pipe what only terminals obey
+        sys.stdout.flush()
+
+    def _tell(self, text: str) -> None:
+        sys.stderr.write(text)
+        sys.stderr.flush()
 
 
 def answer(client: Client, request: dict[str, Any]) -> Answered:

@@ -71,7 +71,7 @@ def command(
     elif prompt is None and sys.stdin.isatty():
         with suppress(ImportError):
             import readline  # noqa: F401  # edited lines, and those of before with the arrow keys
-        talk.go_on(input)
+        talk.go_on(_typed)
     else:
         raise EdgedError("there is no question: give one with --prompt, or pipe it in")
 
@@ -138,6 +138,14 @@ class Talk:
             case _:
                 raise EdgedError(f"{verb} is nothing that can be done here; /help lists what is")
         return True
+
+
+def _typed(prompt: str) -> str:
+    """A line; where answers go to a file, the prompt is not to be in it."""
+    if sys.stdout.isatty():
+        return input(prompt)
+    click.echo(prompt, nl=False, err=True)
+    return input()
 
 
 def whole(line: str, read: Callable[[str], str]) -> str:

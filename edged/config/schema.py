@@ -147,7 +147,10 @@ class Storage(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     state_dir: Annotated[
         str,
         Meta(min_length=1),
-        _doc("Folder for what edged learns here; auto: systemd's state directory, else the user's state."),
+        _doc(
+            "Folder for what edged learns here and models that clients pull; auto: systemd's state directory,"
+            " else the user's state."
+        ),
     ] = "auto"
 
 

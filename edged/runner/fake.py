@@ -28,8 +28,7 @@ import msgspec
 
 from edged.runner import protocol
 from edged.runner.confine import confine
-from edged.runner.engine.text import TextStream
-from edged.runner.fake_answers import Job, next_event, prompt, scores, told, too_long, unit_vector
+from edged.runner.fake_answers import Job, jobs, next_event, prompt, scores, told, too_long, unit_vector
 from edged.runner.pulse import Pulse
 
 N_VOCAB = 32_000
@@ -63,6 +62,7 @@ class Knobs(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     reasons: bool = False  # says that it thinks between <think> and </think>
     opens_reasoning: bool = False  # says that its prompts end with <think>
     file_bytes: int = 1000
+    longest: Annotated[int, msgspec.Meta(ge=1)] | None = None  # tokens of an answer; else as many as asked
 
 
 def knobs_of(path: str) -> Knobs:
@@ -188,11 +188,7 @@ class FakeRunner:
                 if problem is not None:
                     self._send(problem)
                 elif isinstance(frame, protocol.Generate):
-                    words, n_prompt_tokens = prompt(frame)
-                    self._waiting.extend(
-                        Job(frame, words, n_prompt_tokens, TextStream(frame.stop), index)
-                        for index in range(frame.n)
-                    )
+                    self._waiting.extend(jobs(frame, knobs.longest))
                 elif isinstance(frame, protocol.Rank):
                     self._answer(scores(frame), knobs)
                 else:

@@ -1,8 +1,11 @@
 """What the runner without a model answers, exactly: so that tests can say what must come out. Pure."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec.structs import replace
 
 from edged.runner import protocol
 from edged.runner.engine.text import HeldLogprobs, TextStream
@@ -43,6 +46,15 @@ def prompt(request: protocol.Generate) -> tuple[list[str], int]:
         return [f"t{token}" for token in request.tokens], len(request.tokens)
     words = (request.text or "").split()
     return words, len(words)
+
+
+def jobs(request: protocol.Generate, longest: int | None) -> Iterator[Job]:
+    """One for each answer, which has `longest` tokens at most: a context ends every answer at last."""
+    if longest is not None:
+        request = replace(request, max_tokens=min(request.max_tokens or longest, longest))
+    words, n_prompt_tokens = prompt(request)
+    for index in range(request.n):
+        yield Job(request, words, n_prompt_tokens, TextStream(request.stop), index)
 
 
 def next_event(job: Job) -> protocol.TokenEvent:

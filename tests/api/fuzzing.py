@@ -15,7 +15,7 @@ from tests.api.conftest import Json
 from tests.api.streamed import Lines
 
 _GENERATES, _EMBEDS = "smollm2", "minilm"
-FAKES = {_GENERATES: "fake:generate", _EMBEDS: "fake:embed?n_embd=4"}
+FAKES = {_GENERATES: "fake:generate?longest=64", _EMBEDS: "fake:embed?n_embd=4"}
 _GENERATING = ("/v1/responses", "/api/chat", "/api/generate", "/apply-template")
 # Never ends by itself, and is tested on its own.
 _ENDLESS = ("/edged/v1/events",)

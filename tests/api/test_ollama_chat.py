@@ -78,35 +78,14 @@ def test_a_raw_prompt_is_gone_on_with_as_it_is(client: ollama.Client) -> None:
 
 
 def test_options_that_outdated_clients_send_are_taken(client: ollama.Client) -> None:
-    options = {
-        "num_keep": 5,
-        "seed": 42,
-        "num_predict": 100,
-        "top_k": 20,
-        "top_p": 0.9,
-        "min_p": 0.0,
-        "typical_p": 0.7,
-        "repeat_last_n": 33,
-        "temperature": 0.8,
-        "repeat_penalty": 1.2,
-        "presence_penalty": 1.5,
-        "frequency_penalty": 1.0,
-        "mirostat": 1,
-        "mirostat_tau": 0.8,
-        "mirostat_eta": 0.6,
-        "penalize_newline": True,
-        "stop": ["\n", "user:"],
-        "numa": False,
-        "num_ctx": 1024,
-        "num_batch": 2,
-        "num_gpu": 1,
-        "main_gpu": 0,
-        "low_vram": False,
-        "vocab_only": False,
-        "use_mmap": True,
-        "use_mlock": False,
-        "num_thread": 8,
-    }
+    options: Json = {
+        "num_keep": 5, "seed": 42, "num_predict": 100, "top_k": 20, "top_p": 0.9, "min_p": 0.0,
+        "typical_p": 0.7, "repeat_last_n": 33, "temperature": 0.8, "repeat_penalty": 1.2,
+        "presence_penalty": 1.5, "frequency_penalty": 1.0, "mirostat": 1, "mirostat_tau": 0.8,
+        "mirostat_eta": 0.6, "penalize_newline": True, "stop": ["\n", "user:"], "numa": False,
+        "num_ctx": 1024, "num_batch": 2, "num_gpu": 1, "main_gpu": 0, "low_vram": False,
+        "vocab_only": False, "use_mmap": True, "use_mlock": False, "num_thread": 8,
+    }  # fmt: skip
     assert client.generate("chat", "a user: b", options=options).response == "a "
 
 
@@ -133,9 +112,9 @@ def test_no_length_is_no_limit(client: ollama.Client, n_predict: int) -> None:
         ("generate", {"top_logprobs": 3}, "top_logprobs: needs logprobs: true"),
         ("generate", {"truncate": True}, "truncate: what does not fit is refused"),
         ("generate", {"keep_alive": "soon"}, "keep_alive: "),
-        ("chat", {"messages": [{"role": "user", "content": "x", "images": ["AAAA"]}]}, "messages[0].images: "),
+        ("chat", {"messages": [{**user("x")[0], "images": ["AAAA"]}]}, "messages[0].images: "),
         ("chat", {"messages": [{"role": "user"}]}, "messages[0].content: is missing"),
-        ("chat", {"messages": [{"role": "user", "content": "x", "tool_name": "y"}]}, "messages[0].tool_name: "),
+        ("chat", {"messages": [{**user("x")[0], "tool_name": "y"}]}, "messages[0].tool_name: "),
         ("chat", {"think": True}, "think: chat does not support thinking"),
         ("chat", {"format": {"type": "nothing"}}, "format.type: "),
     ],
@@ -231,7 +210,7 @@ def test_without_a_prompt_models_are_loaded_and_unloaded(serve: Serve) -> None:
 
 
 def test_home_assistants_conversation(edged: Running) -> None:
-    """What its integration sends: a float for num_ctx, `-1s`, results that do not say which tool they are of."""
+    """What its integration sends: num_ctx as a float, `-1s`, results that do not name their tool."""
     messages = [
         {"role": "system", "content": "You are a voice assistant."},
         {"role": "user", "content": "lights"},
@@ -244,14 +223,9 @@ def test_home_assistants_conversation(edged: Running) -> None:
         {"role": "user", "content": "thanks"},
     ]
     body = {
-        "model": "chat:latest",
-        "messages": messages,
-        "tools": TOOLS,
-        "stream": True,
-        "think": False,
-        "keep_alive": "-1s",
-        "options": {"num_ctx": 8192.0},
-    }
+        "model": "chat:latest", "messages": messages, "tools": TOOLS, "stream": True, "think": False,
+        "keep_alive": "-1s", "options": {"num_ctx": 8192.0},
+    }  # fmt: skip
     lines = [msgspec.json.decode(line) for line in edged.post("/api/chat", body).body.splitlines()]
     assert "".join(line["message"]["content"] for line in lines) == "thanks"
     assert lines[-1]["done"]

@@ -1,6 +1,7 @@
 """A cross-encoder's scores, against a BERT written for the tests and llama-server's order of tokens."""
 
 import ctypes
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from edged.runner.engine.lease import Lease
 from edged.runner.intake import Intake
 from edged.runner.model import Context, Model
 from tests.cross_encoder import head, write_cross_encoder
+from tests.e2e.daemon import Daemon
 from tests.reference.bert import ReferenceBert
 
 QUERY = "Which animal lives in the arctic?"
@@ -94,6 +96,22 @@ def test_scores_are_those_of_the_reference(cross: Path, minilm_folder: Path) -> 
     assert found[1].n_tokens == sum(n_tokens for _, n_tokens in expected)
     assert found[2].scores == pytest.approx(found[1].scores[:1], abs=1e-3)
     assert max(found[1].scores) - min(found[1].scores) > 0.5, "a score depends on the document"
+
+
+def test_a_daemon_ranks_with_it(cross: Path, start: Callable[..., Daemon]) -> None:
+    daemon = start(
+        f"models.cross.file={cross}", "models.smollm2.preload=false", "models.minilm.preload=false"
+    )
+    status, answer = daemon.call("POST", "/v1/rerank", {"query": QUERY, "documents": DOCUMENTS, "top_n": 2})
+    assert status == 200, answer
+    [scores] = _scores(cross, protocol.Rank(id=1, query=QUERY, documents=DOCUMENTS))
+    assert isinstance(scores, protocol.Scores)
+    best = sorted(range(len(DOCUMENTS)), key=lambda index: -scores.scores[index])[:2]
+    assert [each["index"] for each in answer["results"]] == best
+    assert answer["results"][0]["relevance_score"] == pytest.approx(scores.scores[best[0]], abs=1e-3)
+    status, refused = daemon.call("POST", "/v1/embeddings", {"model": "cross", "input": "a"})
+    assert (status, refused["error"]["param"]) == (400, "model")
+    assert "ranks documents (/v1/rerank)" in refused["error"]["message"]
 
 
 def test_a_file_that_is_no_cross_encoder_says_so(cross: Path) -> None:

@@ -20,13 +20,14 @@ from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
 
 _Answer = TypeVar("_Answer")
+_LENGTH = Meta(max_length=1_000_000)  # a second's work, in which the runner hears of no other request
 
 
 class TokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A text."""
 
     model: fields.OneModel | None = None
-    content: Annotated[str, Meta(description="The text.")]
+    content: Annotated[str, _LENGTH, Meta(description="The text, of up to a million characters.")]
     add_special: Annotated[
         bool | None, Meta(description="Put what the model begins a text with in front; false by default.")
     ] = None
@@ -54,7 +55,7 @@ class DetokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Tokens."""
 
     model: fields.OneModel | None = None
-    tokens: Annotated[list[Token], Meta(description="The tokens, by their numbers.")]
+    tokens: Annotated[list[Token], _LENGTH, Meta(description="The tokens by number, up to a million.")]
     keep_alive: fields.KeepAlive | None = None
 
 

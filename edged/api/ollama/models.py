@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
-import msgspec
 from flask import Blueprint, Response, request
 from msgspec import Meta, Struct
 
 from edged import __version__
+from edged.api.answer import json_answer
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
 from edged.api.ollama import names
@@ -128,6 +128,13 @@ SHOW = Endpoint(
 VERSION = Endpoint(
     method="GET", path="/api/version", family="ollama", summary="Tell which API this is.", answer=Version
 )
+ROOT = Endpoint(
+    method="GET",
+    path="/",
+    family="ollama",
+    summary="Say that a server is here, as clients ask before all else.",
+    media_type="text/plain",
+)
 
 
 def routes(api: Api) -> Blueprint:
@@ -141,14 +148,14 @@ def routes(api: Api) -> Blueprint:
     @blueprint.get(TAGS.path)
     def tags() -> Response:
         usable = [status.model for status in api.pool.statuses() if status.given_up != "file"]
-        return _json(Tags(models=[_listed(model, facts(model)) for model in usable]))
+        return json_answer(Tags(models=[_listed(model, facts(model)) for model in usable]))
 
     @blueprint.get(PS.path)
     def ps() -> Response:
         statuses = [status for status in api.pool.statuses() if status.state in _RUNNING]
         running = {status.model for status in statuses}
         held = holdings([plan for plan in api.pool.plans if plan.model in running], statuses)
-        return _json(
+        return json_answer(
             Processes(models=[_running(each, facts(each.model), held[each.model]) for each in statuses])
         )
 
@@ -157,18 +164,17 @@ def routes(api: Api) -> Blueprint:
     def show() -> Response:
         wanted = read_request(request.environ, SHOW, ShowRequest)
         status = api.pool.status(names.configured(wanted.model, wanted.name))
-        path = _path(api, status.model)
-        return _json(_shown(status, facts(status.model), path, chat_template(path) or ""))
+        return json_answer(_shown(api, status, facts(status.model)))
 
     @blueprint.get(VERSION.path)
     def version() -> Response:
-        return _json(Version(version=SPOKEN, edged=__version__))
+        return json_answer(Version(version=SPOKEN, edged=__version__))
+
+    @blueprint.get(ROOT.path)
+    def root() -> Response:
+        return Response(b"edged is running; /docs describes its API\n", mimetype="text/plain")
 
     return blueprint
-
-
-def _json(answer: Struct) -> Response:
-    return Response(msgspec.json.encode(answer), mimetype="application/json")
 
 
 def _path(api: Api, model: str) -> str:
@@ -201,11 +207,13 @@ def _running(status: ModelStatus, facts: ModelFacts, held: Holding) -> Running:
     )
 
 
-def _shown(status: ModelStatus, facts: ModelFacts, path: str, template: str) -> Shown:
-    context = [] if status.n_ctx is None else [("num_ctx", status.n_ctx)]
+def _shown(api: Api, status: ModelStatus, facts: ModelFacts) -> Shown:
+    path, handle = _path(api, status.model), api.pool.handles.get(status.model)
+    template = chat_template(path) or ""
+    parameters = [] if handle is None else [("num_ctx", handle.plan.n_ctx)]
     return Shown(
-        modelfile="\n".join([f"FROM {path}", *(f"PARAMETER {name} {value}" for name, value in context)]),
-        parameters="\n".join(f"{name:<30} {value}" for name, value in context),
+        modelfile="\n".join([f"FROM {path}", *(f"PARAMETER {name} {value}" for name, value in parameters)]),
+        parameters="\n".join(f"{name:<30} {value}" for name, value in parameters),
         template=template,
         license=facts.license or "",
         details=_details(facts),
@@ -218,6 +226,8 @@ def _shown(status: ModelStatus, facts: ModelFacts, path: str, template: str) -> 
 def _capabilities(status: ModelStatus, template: str) -> list[str]:
     if status.kind == "embed":
         return ["embedding"]
+    if status.kind == "rank":  # ollama has no such models
+        return []
     thinks = "<think>" in template or "enable_thinking" in template
     return ["completion", "tools", *(["thinking"] if thinks else [])]
 

@@ -9,10 +9,10 @@ from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of, stops_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
+from edged.api.openai.effort import template_options
 from edged.api.openai.messages import conversation
 from edged.api.openai.response_format import given, only, schema_of
 from edged.api.openai.streaming import LAST, wants_usage
-from edged.api.openai.thinking import template_options
 from edged.api.openai.tools import offer
 from edged.api.work import Api
 from edged.errors import InvalidRequest

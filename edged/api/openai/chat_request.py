@@ -6,10 +6,10 @@ from msgspec import Meta, Struct
 
 from edged.api import fields
 from edged.api.endpoint import Refused
+from edged.api.openai.effort import Effort
 from edged.api.openai.messages import Message
 from edged.api.openai.response_format import ResponseFormat
 from edged.api.openai.streaming import StreamOptions
-from edged.api.openai.thinking import Effort
 from edged.api.openai.tools import Choice, Tool
 
 TopLogprobs = Annotated[int, Meta(ge=0, le=20)]

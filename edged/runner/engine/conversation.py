@@ -35,7 +35,9 @@ class Traits(msgspec.Struct, frozen=True, kw_only=True):
 
     tools: ToolFormat = "generic"
     reasoning: tuple[str, str] | None = None
-    system: bool = True  # False: system messages are lost or refused
+    system: Literal["anywhere", "first", "nowhere"] = (
+        "anywhere"  # else messages of that role are lost or refused
+    )
     parts: bool = False  # a message's content has to be a list of parts
     arguments: Literal["object", "text"] = "object"
     no_content: Literal["text", "none"] = "text"  # what a message holds that only calls tools
@@ -50,8 +52,10 @@ def variables_of(messages: Sequence[Message], tools: Sequence[Tool], traits: Tra
         messages, tools = _spelled_out(messages, tools), ()
     if not traits.many_calls:
         messages = list(_one_call_each(messages))
-    if not traits.system:
+    if traits.system == "nowhere":
         messages = list(_without_system(messages))
+    elif traits.system == "first":
+        messages = [*messages[:1], *_without_system(messages[1:])]
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     return {
         "messages": [_message(message, names, traits) for message in messages],

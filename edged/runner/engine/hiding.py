@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 _LONGEST_TAIL = 64  # of a control token's text, at the end of a message
+_APART = "\x01"  # a byte's token in every vocabulary that has it at all
 _PLAIN_TAIL = re.compile(r"[\w\s.,;:!?'\"()-]*")  # what no control token's text begins with
 
 
@@ -58,6 +59,21 @@ class ControlTexts:
         bare = text.rstrip()
         n_tail = self._tail(bare)
         return bare[: len(bare) - n_tail] + mark(bare[-n_tail:]) + text[len(bare) :] if n_tail else text
+
+    def continued(self, text: str, *, parse_special: bool) -> list[int]:
+        """Tokens of a text that goes on where another has ended.
+
+        Some vocabularies put a space before every text: it is cut off with a character that merges with none.
+        """
+        before = self._before
+        if len(before) == 1:
+            return self.vocabulary.tokenize(text, add_special=False, parse_special=parse_special)
+        tokens = self.vocabulary.tokenize(_APART + text, add_special=False, parse_special=parse_special)
+        return tokens[len(before) :]
+
+    @cached_property
+    def _before(self) -> list[int]:
+        return self.vocabulary.tokenize(_APART, add_special=False, parse_special=False)
 
     def _is_spelled(self, text: str) -> bool:
         tokenize = self.vocabulary.tokenize
@@ -119,13 +135,12 @@ class Marks:
 
     def tokens(self, rendered: str, *, add_special: bool = True) -> list[int]:
         """What was rendered, with control tokens where the template has put them."""
-        tokens: list[int] = []
-        for index, piece in enumerate(self._pattern.split(rendered)):
-            hidden = index % 2 == 1
+        first, *rest = self._pattern.split(rendered)
+        tokens = self._controls.vocabulary.tokenize(first, add_special=add_special, parse_special=True)
+        for index, piece in enumerate(rest):
+            hidden = index % 2 == 0
             text = self._hidden[int(piece)] if hidden else piece
-            tokens += self._controls.vocabulary.tokenize(
-                text, add_special=add_special and index == 0, parse_special=not hidden
-            )
+            tokens += self._controls.continued(text, parse_special=not hidden) if text else []
         return tokens
 
 

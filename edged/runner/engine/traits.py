@@ -55,8 +55,11 @@ def traits_of(source: str, render: Render) -> Traits:
         if _USER in _said(render, tried, user):
             traits = tried
             break
-    if _SYSTEM not in _said(render, traits, Message("system", _SYSTEM), user):
-        traits = msgspec.structs.replace(traits, system=False)
+    system, answer = Message("system", _SYSTEM), Message("assistant", "answer")
+    if _SYSTEM not in _said(render, traits, system, user):
+        traits = msgspec.structs.replace(traits, system="nowhere")
+    elif _SYSTEM not in _said(render, traits, user, answer, system, user):
+        traits = msgspec.structs.replace(traits, system="first")
     return _with_tools(render, traits)
 
 

@@ -74,7 +74,7 @@ def test_a_machine_too_small_is_told_before_any_download(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     facts = MemoryFacts(total_bytes=8_000_000_000, cgroup_limit_bytes=300_000_000)
-    monkeypatch.setattr("edged.hw.memory.memory_facts", lambda: facts)
+    monkeypatch.setattr("edged.lifecycle.fetch.memory_facts", lambda: facts)
     result = _edged_pull(config, "gemma3-270m")
     assert result.exit_code == 1
     assert result.stderr == (

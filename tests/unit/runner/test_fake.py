@@ -133,6 +133,14 @@ def test_max_tokens_stop_and_ignore_eos(spawn: Spawn) -> None:
     assert daemon.answer(4) == ("t5 t6", 2, "stop")
 
 
+def test_a_context_ends_every_answer_at_last(spawn: Spawn) -> None:
+    daemon = spawn("fake:generate?longest=3")
+    daemon.send(_chat(1, "a b", sampling=protocol.Sampling(ignore_eos=True)))
+    assert daemon.answer(1) == ("a b a", 3, "length")
+    daemon.send(_chat(2, "a b c d", max_tokens=2))
+    assert daemon.answer(2) == ("a b", 2, "length")
+
+
 def test_a_cancelled_request_frees_its_slot_and_says_no_more(spawn: Spawn) -> None:
     daemon = spawn("fake:generate?slots=1")
     endless = protocol.Sampling(ignore_eos=True)

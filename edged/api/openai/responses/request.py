@@ -8,10 +8,10 @@ from edged.api import fields
 from edged.api.endpoint import Refused
 from edged.api.generation.order import Schema
 from edged.api.openai.chat_request import TopLogprobs
+from edged.api.openai.effort import Effort
 from edged.api.openai.response_format import ANY_OBJECT, FormatType, Harmless, JsonSchema, Name
 from edged.api.openai.responses.items import Item
 from edged.api.openai.responses.tools import Choice, Tool
-from edged.api.openai.thinking import Effort
 from edged.errors import InvalidRequest
 
 LOGPROBS = "message.output_text.logprobs"

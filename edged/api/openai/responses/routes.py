@@ -7,13 +7,13 @@ from edged.api.endpoint import Endpoint
 from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
 from edged.api.generation.sampling import sampling_of
+from edged.api.openai.effort import template_options
 from edged.api.openai.responses.answer import ResponseObject
 from edged.api.openai.responses.dialect import ResponsesDialect
 from edged.api.openai.responses.events import Event
 from edged.api.openai.responses.items import conversation
 from edged.api.openai.responses.request import HARMLESS, REFUSED, ResponsesRequest, schema_of, top_logprobs
 from edged.api.openai.responses.tools import offer
-from edged.api.openai.thinking import template_options
 from edged.api.work import Api
 from edged.runner import protocol
 

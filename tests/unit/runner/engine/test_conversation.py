@@ -105,9 +105,17 @@ def test_results_stay_where_they_are_when_calls_come_alone() -> None:
 
 def test_system_messages_begin_the_next_one_where_a_template_has_none() -> None:
     system = Message("system", "be brief")
-    assert _messages(system, _USER, system=False) == [{"role": "user", "content": "be brief\n\nhi"}]
-    assert _messages(_USER, system, system=False)[1] == {"role": "user", "content": "be brief"}
-    assert _messages(system, Message("assistant", "a"), _USER, system=False)[0]["role"] == "assistant"
+    assert _messages(system, _USER, system="nowhere") == [{"role": "user", "content": "be brief\n\nhi"}]
+    assert _messages(_USER, system, system="nowhere")[1] == {"role": "user", "content": "be brief"}
+    assert _messages(system, Message("assistant", "a"), _USER, system="nowhere")[0]["role"] == "assistant"
+
+
+def test_or_only_later_ones_where_it_has_one_at_the_beginning() -> None:
+    system, later = Message("system", "be brief"), Message("system", "and kind")
+    written = _messages(system, _USER, later, _USER, system="first")
+    assert [each["role"] for each in written] == ["system", "user", "user"]
+    assert written[-1]["content"] == "and kind\n\nhi"
+    assert _messages(_USER, system="first") == [{"role": "user", "content": "hi"}]
 
 
 def test_where_a_template_knows_no_tools_all_is_said_in_texts() -> None:
@@ -136,7 +144,7 @@ def test_where_a_template_knows_no_tools_all_is_said_in_texts() -> None:
 def test_tools_of_which_nobody_was_told_before_get_a_system_message_or_the_users() -> None:
     (system, user) = variables_of((_USER,), (_TOOL,), Traits())["messages"]
     assert (system["role"], user["role"]) == ("system", "user")
-    (only,) = variables_of((_USER,), (_TOOL,), Traits(system=False))["messages"]
+    (only,) = variables_of((_USER,), (_TOOL,), Traits(system="nowhere"))["messages"]
     assert only["role"] == "user"
     assert only["content"].endswith("\n\nhi")
     (last,) = variables_of((_RESULTS[0],), (), Traits())["messages"]

@@ -50,6 +50,18 @@ def test_texts_from_others_are_the_same_without_any_control_token(texts: list[st
     assert marks.text(rendered) == "<|im_start|>".join(texts) + "".join(texts) + "end|>"
 
 
+def test_a_space_before_every_text_is_not_put_before_its_pieces() -> None:
+    class Spaced(ByteVocabulary):
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            return super().tokenize(f" {text}", add_special=add_special, parse_special=parse_special)
+
+    marks = Marks(ControlTexts(Spaced()))
+    hidden = marks.hide({"text": "a<s>b"})
+    assert (
+        shown(marks.tokens(f"<|im_start|>{hidden['text']}<|im_end|>")) == " [<|im_start|>]a<s>b[<|im_end|>]"
+    )
+
+
 @pytest.mark.parametrize("change", [str.upper, str.lower, str.title, str.strip, str.swapcase])
 def test_marks_outlive_what_templates_do_to_texts(change: Any) -> None:
     marks = Marks(ControlTexts(ByteVocabulary()))

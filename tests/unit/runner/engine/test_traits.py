@@ -1,5 +1,8 @@
 """What is found out about templates in the style of each family, and that conversations come out whole."""
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from edged.runner.engine.conversation import Traits
@@ -11,6 +14,7 @@ from tests.unit.runner.engine import templates
 from tests.unit.runner.engine.vocabularies import ByteVocabulary
 
 _THINK = ("<think>", "</think>")
+_HERMES = Traits(tools="hermes", reasoning=_THINK, system="first")
 _ALL = {
     name: source for name, source in vars(templates).items() if name.isupper() and isinstance(source, str)
 }
@@ -34,11 +38,11 @@ def _traits(source: str) -> Traits:
     ("name", "traits"),
     [
         ("CHATML", Traits()),
-        ("HERMES", Traits(tools="hermes", reasoning=_THINK)),
+        ("HERMES", _HERMES),
         ("LLAMA3", Traits(tools="llama3", many_calls=False)),
-        ("MISTRAL", Traits(tools="mistral")),
-        ("GEMMA", Traits(system=False)),
-        ("DEEPSEEK", Traits(reasoning=_THINK, system=False)),
+        ("MISTRAL", Traits(tools="mistral", system="first")),
+        ("GEMMA", Traits(system="nowhere")),
+        ("DEEPSEEK", Traits(reasoning=_THINK, system="nowhere")),
         ("PARTS", Traits(parts=True)),
         ("SWITCHED", Traits(reasoning=_THINK, deleted=("/no_think", "/think"))),
     ],
@@ -58,17 +62,17 @@ def test_every_family_is_told_all_that_was_said(source: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "traits"),
+    ("change", "different"),
     [
         # XML inside of the tags, as Qwen 3 Coder writes it
-        (('{"name": "\' + call', "<function=' + call"), Traits(reasoning=_THINK)),
+        (('{"name": "\' + call', "<function=' + call"), {"tools": "generic"}),
         # calls are not written at all, or not what came of them
-        (("message.tool_calls or []", "[]"), Traits(reasoning=_THINK)),
-        (("+ message.content + '\\n</tool_response>", "+ '\\n</tool_response>"), Traits(reasoning=_THINK)),
+        (("message.tool_calls or []", "[]"), {"tools": "generic"}),
+        (("+ message.content + '\\n</tool_response>", "+ '\\n</tool_response>"), {"tools": "generic"}),
         # arguments have to be text, or a message without content has none
         (
             ("call.function.arguments | tojson", "'' + call.function.arguments"),
-            Traits(tools="hermes", reasoning=_THINK, arguments="text"),
+            {"arguments": "text"},
         ),
         (
             (
@@ -77,19 +81,19 @@ def test_every_family_is_told_all_that_was_said(source: str) -> None:
                 "{%- if message.content is not none and message.tool_calls %}"
                 "{{ raise_exception('') }}{% endif %}",
             ),
-            Traits(tools="hermes", reasoning=_THINK, no_content="none"),
+            {"no_content": "none"},
         ),
         # none are an empty list
         (
             ("{%- if tools %}", "{%- if tools | length > 0 %}"),
-            Traits(tools="hermes", reasoning=_THINK, no_tools="list"),
+            {"no_tools": "list"},
         ),
     ],
 )
-def test_relatives_of_a_family(change: tuple[str, str], traits: Traits) -> None:
+def test_relatives_of_a_family(change: tuple[str, str], different: dict[str, Any]) -> None:
     changed = templates.HERMES.replace(*change)
     assert changed != templates.HERMES
-    assert _traits(changed) == traits
+    assert _traits(changed) == msgspec.structs.replace(_HERMES, **different)
 
 
 @pytest.mark.parametrize(
@@ -105,4 +109,4 @@ def test_reasoning_by_the_tag_that_ends_it(source: str, reasoning: tuple[str, st
 
 
 def test_a_template_that_takes_nothing_has_no_traits() -> None:
-    assert _traits("{{ raise_exception('no') }}") == Traits(system=False)
+    assert _traits("{{ raise_exception('no') }}") == Traits(system="nowhere")

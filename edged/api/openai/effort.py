@@ -1,10 +1,11 @@
-"""How much a model is to think, as its chat template is told."""
+"""How much a model is to think, as OpenAI's clients say it."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from msgspec import Meta
+
+from edged.api.generation import thinking
 
 Effort = Annotated[
     Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"],
@@ -16,7 +17,5 @@ _OFF = ("none", "minimal")
 
 
 def template_options(effort: str | None, more: Mapping[str, Any] | None = None) -> str:
-    """Variables for the chat template, as JSON: the names are those that public templates know."""
-    told = {} if effort is None else {"enable_thinking": effort not in _OFF, "reasoning_effort": effort}
-    options = told | dict(more or {})
-    return json.dumps(options) if options else ""
+    """Variables for the chat template, as JSON."""
+    return thinking.template_options(None if effort is None else effort not in _OFF, effort, more)
