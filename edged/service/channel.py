@@ -243,7 +243,7 @@ class Channel(HTTPChannel):
         super().handle_write()
 
     def received(self, data: bytes) -> bool:
-        """Take input that is in the clear; who speaks TLS where nobody does, or the other way round, is told so."""
+        """Take input in the clear; who speaks TLS where nobody does, or the other way round, is told so."""
         if self._is_understood(data):
             return bool(super().received(data))
         with self.requests_lock:
