@@ -58,6 +58,7 @@ def variables_of(messages: Sequence[Message], tools: Sequence[Tool], traits: Tra
         messages = [*messages[:1], *_without_system(messages[1:])]
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     return {
+        "documents": None,
         "messages": [_message(message, names, traits) for message in messages],
         "tools": [_tool(tool) for tool in tools] or (None if traits.no_tools == "none" else []),
     }
