@@ -55,6 +55,11 @@ def connect(address: Address, certificate: Path | None, timeout_s: float) -> htt
             f"the certificate of {address} is not trusted here ({error.verify_message}); $SSL_CERT_FILE may"
             " name a file with it, or with the authority that signed it"
         ) from error
+    except ssl.SSLError as error:
+        connection.close()
+        raise EdgedError(
+            f"no TLS with {address} ({error.reason or error}); if it speaks plain HTTP, write http://"
+        ) from error
     except BaseException:
         connection.close()
         raise

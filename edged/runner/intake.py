@@ -218,5 +218,6 @@ def chat_template(renderer: Renderer, vocabulary: Vocabulary) -> ChatTemplate | 
     try:
         return ChatTemplate(renderer.render, renderer.traits(), vocabulary)
     except ModelFileError as error:  # completions still work
+        renderer.close()
         print(error, file=sys.stderr)
         return str(error)

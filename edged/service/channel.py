@@ -12,11 +12,11 @@ from typing import Any, Literal, Protocol
 
 from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
-from waitress.utilities import BadRequest
 
-from edged.service.parser import Parser
+from edged.service.parser import Parser, WrongScheme
 from edged.service.wire import error_body
 
+HANDSHAKE_RECORD = 0x16  # the first byte of what a client with TLS sends; no HTTP begins with it
 Phase = Literal["header", "body", "work", "output", "idle", "linger"]
 
 _ERRORS = {
@@ -35,7 +35,7 @@ class NothingYet(Exception):
 class Secured(Protocol):
     """What a connection with TLS can do beside a socket's own; its `recv` raises NothingYet."""
 
-    is_plain: bool  # the client has no idea of TLS
+    is_plain: bool  # the client does not speak it
 
     @property
     def has_unsent(self) -> bool:
@@ -45,13 +45,6 @@ class Secured(Protocol):
         """Send more of that. Raises OSError."""
 
 
-class _HttpsNeeded(BadRequest):
-    """A request in the clear, on a port that speaks TLS."""
-
-    def __init__(self) -> None:
-        super().__init__("this port speaks HTTPS: write https:// instead of http://")
-
-
 class JsonErrorTask(ErrorTask):
     """Waitress's own refusals (too large, malformed) in the shape that every other error has."""
 
@@ -59,9 +52,8 @@ class JsonErrorTask(ErrorTask):
         """Write the answer and end the connection, leaving the client time to read it."""
         error = self.request.error
         kind, code = _ERRORS.get(error.code, ("server_error", "internal_error"))
-        code = "https_required" if isinstance(error, _HttpsNeeded) else code
-        path = getattr(self.request, "path", "")  # not known yet where the first line is what is wrong
-        body = error_body(path, self._message(error), kind, code)
+        code = error.name if isinstance(error, WrongScheme) else code
+        body = error_body(self.request.path, self._message(error), kind, code)
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
         self.request.headers["CONNECTION"] = "close"  # as if the client had asked for it
@@ -251,16 +243,21 @@ class Channel(HTTPChannel):
         super().handle_write()
 
     def received(self, data: bytes) -> bool:
-        """Take input that is in the clear; to who does not speak TLS where it is spoken, say so."""
-        if self._secured is None or not self._secured.is_plain:
+        """Take input in the clear; who speaks TLS where nobody does, or the other way round, is told so."""
+        if self._is_understood(data):
             return bool(super().received(data))
         with self.requests_lock:
             if not (self.requests or self.will_close or self.close_when_flushed):
                 request: Any = self.parser_class(self.adj)
-                request.error = _HttpsNeeded()
+                request.error = WrongScheme(self.scheme)
                 self.requests.append(request)
                 self.server.add_task(self)
         return True
+
+    def _is_understood(self, data: bytes) -> bool:
+        if self._secured is not None:
+            return not self._secured.is_plain
+        return self.request is not None or bool(self.requests) or data[0] != HANDSHAKE_RECORD
 
     def handle_expt(self) -> None:
         """End connections that send urgent data: HTTP has none, and it keeps the poll loop spinning."""

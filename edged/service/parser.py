@@ -19,6 +19,16 @@ class _VersionNotSupported(Error):
     reason = "HTTP Version Not Supported"
 
 
+class WrongScheme(BadRequest):
+    """A client that speaks TLS where it is not spoken, or none where it is."""
+
+    def __init__(self, scheme: str) -> None:
+        """`scheme`: of this port."""
+        other = "https" if scheme == "http" else "http"
+        super().__init__(f"this port speaks {scheme.upper()}: write {scheme}:// instead of {other}://")
+        self.name = f"{scheme}_required"
+
+
 class Parser(HTTPRequestParser):
     """One request on its way in."""
 

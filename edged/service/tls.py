@@ -11,9 +11,8 @@ import threading
 from contextlib import suppress
 from typing import Any
 
-from edged.service.channel import NothingYet
+from edged.service.channel import HANDSHAKE_RECORD, NothingYet
 
-_HANDSHAKE_RECORD = 0x16
 _PIECE_BYTES = 1 << 18  # encrypted at once: what a client that does not read can make us hold
 _CLEARTEXT_BYTES = 1 << 16
 
@@ -48,7 +47,7 @@ class TlsSocket:
         with self._lock:
             if self._is_new and raw:
                 self._is_new = False
-                self.is_plain = raw[0] != _HANDSHAKE_RECORD
+                self.is_plain = raw[0] != HANDSHAKE_RECORD
             if self.is_plain or self._has_ended or not raw:
                 return raw
             self._arrived.write(raw)

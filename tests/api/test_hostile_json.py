@@ -111,6 +111,12 @@ ASKING: dict[str, Any] = {
     },
     "/v1/completions": lambda text: {"model": "smollm2", "prompt": text},
     "/v1/responses": lambda text: {"model": "smollm2", "input": text},
+    "/api/chat": lambda text: {
+        "model": "smollm2",
+        "messages": [{"role": "user", "content": text}],
+        "stream": False,
+    },
+    "/api/generate": lambda text: {"model": "smollm2", "prompt": text, "stream": False},
 }
 
 
@@ -121,8 +127,12 @@ def said(path: str, answer: Json) -> str:
             return str(answer["choices"][0]["message"]["content"])
         case "/v1/completions":
             return str(answer["choices"][0]["text"])
-        case _:
+        case "/v1/responses":
             return str(answer["output"][-1]["content"][0]["text"])
+        case "/api/chat":
+            return str(answer["message"]["content"])
+        case _:
+            return str(answer["response"])
 
 
 @pytest.mark.parametrize("path", ASKING)

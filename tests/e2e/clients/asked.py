@@ -25,6 +25,10 @@ class Person(pydantic.BaseModel):
     hobbies: list[Literal["chess", "football", "music"]]
 
 
+ASKED_BEFORE = "What is the weather in London?"  # a model of this size learns from it that it may call a tool
+ANSWERED_BEFORE = "It is 21 degrees and sunny in London."
+
+
 def get_weather(city: str, unit: str) -> str:
     """The weather in a city.
 

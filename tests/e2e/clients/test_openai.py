@@ -9,7 +9,17 @@ import openai
 import pytest
 from openai.lib.streaming.chat import ChunkEvent, FunctionToolCallArgumentsDoneEvent
 
-from tests.e2e.clients.asked import QUESTION, RESULT, STORY, WEATHER_SCHEMA, WEATHER_TOOL, Person, Weather
+from tests.e2e.clients.asked import (
+    ANSWERED_BEFORE,
+    ASKED_BEFORE,
+    QUESTION,
+    RESULT,
+    STORY,
+    WEATHER_SCHEMA,
+    WEATHER_TOOL,
+    Person,
+    Weather,
+)
 from tests.e2e.daemon import PATIENCE_S, Daemon
 
 MODEL = "smollm2"
@@ -104,6 +114,33 @@ def test_a_tool_is_called_and_its_result_is_heard(client: openai.OpenAI) -> None
     ).choices[0]
     assert answer.message.content
     assert not answer.message.tool_calls
+
+
+def test_a_tool_is_called_where_the_model_chooses_to(client: openai.OpenAI) -> None:
+    messages: list[Any] = [
+        {"role": "user", "content": ASKED_BEFORE},
+        {
+            "role": "assistant",
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "get_weather", "arguments": '{"city": "London", "unit": "celsius"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": RESULT.replace("Paris", "London")},
+        {"role": "assistant", "content": ANSWERED_BEFORE},
+        {"role": "user", "content": QUESTION},
+    ]
+    asked: dict[str, Any] = {"model": MODEL, "messages": messages, "tools": [WEATHER_TOOL], "temperature": 0}
+    choice = client.chat.completions.create(**asked).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    [call] = choice.message.tool_calls
+    assert Weather.model_validate_json(call.function.arguments).city == "Paris"
+    assert (
+        client.chat.completions.create(**asked, tool_choice="none", max_tokens=8).choices[0].message.content
+    )
 
 
 def test_a_tools_call_is_streamed_as_it_is_written(client: openai.OpenAI) -> None:

@@ -161,3 +161,6 @@ def test_for_an_address_this_machine_decides_whom_it_trusts(
 def test_the_wrong_scheme_is_said(secured: Server) -> None:
     with pytest.raises(EdgedError, match="this port speaks HTTPS: write https://"):
         connect(None, f"http://127.0.0.1:{secured.port}").get("/livez")
+    secured.set_tls(None)
+    with pytest.raises(EdgedError, match="if it speaks plain HTTP, write http://"):
+        connect(None, f"https://127.0.0.1:{secured.port}").get("/livez")

@@ -3,6 +3,7 @@
 import logging
 import re
 import socket
+import ssl
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -12,7 +13,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edged.service.bind import bind
+from edged.service.certificate import load
 from edged.service.server import Limits, Server
+from tests import certificates
+from tests.certificates import Files
 
 PATIENCE_S = 20.0  # far longer than anything here takes
 LIMITS = Limits(
@@ -36,10 +40,13 @@ many = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCh
 class Echoing:
     """A server that answers with path and body, and what it and its loop have seen."""
 
-    def __init__(self) -> None:
+    def __init__(self, files: Files | None = None) -> None:
+        """With the `files` of TLS, it speaks that."""
         self.paths: list[str] = []
         self.failures: list[str] = []
+        self._trusting = files and ssl.create_default_context(cafile=str(files.certificate))
         self.server = Server(bind("127.0.0.1", 0), LIMITS)
+        self.server.set_tls(load(*files).secure if files else None)
         self.server.set_app(self._answer)
         self.server.start()
 
@@ -51,9 +58,7 @@ class Echoing:
 
     def exchange(self, pieces: Iterable[bytes]) -> bytes:
         """Send these one after the other; returns everything until the server closes, which it must."""
-        with socket.create_connection(("127.0.0.1", self.server.port)) as sock:
-            sock.settimeout(PATIENCE_S)
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._connect() as sock:
             received = []
             with suppress(BrokenPipeError, ConnectionResetError):  # it may close before all is sent
                 for piece in pieces:
@@ -61,6 +66,19 @@ class Echoing:
                 while piece := sock.recv(1 << 16):
                     received.append(piece)
             return b"".join(received)
+
+    def _connect(self) -> socket.socket:
+        sock = socket.create_connection(("127.0.0.1", self.server.port))
+        sock.settimeout(PATIENCE_S)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self._trusting.wrap_socket(sock, server_hostname="localhost") if self._trusting else sock
+
+
+@pytest.fixture(name="secured", scope="module")
+def _secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Echoing]:
+    secured = Echoing(certificates.make(tmp_path_factory.mktemp("tls")))
+    yield secured
+    secured.server.close(timeout_s=0.1)
 
 
 @pytest.fixture(name="echoing", scope="module")
@@ -139,12 +157,13 @@ def requests(draw: st.DrawFn) -> tuple[bytes, list[bytes]]:
 @given(requests(), st.lists(st.integers(0, 5000), max_size=8))
 @many
 def test_requests_are_told_apart_however_they_are_sent(
-    echoing: Echoing, sent: tuple[bytes, list[bytes]], places: list[int]
+    echoing: Echoing, secured: Echoing, sent: tuple[bytes, list[bytes]], places: list[int]
 ) -> None:
     raw, expected = sent
-    got = answers(echoing.exchange(cut(raw, places)))
-    assert [answer.body for answer in got] == expected
-    assert {answer.status for answer in got} == {200}
+    for server in (echoing, secured):
+        got = answers(server.exchange(cut(raw, places)))
+        assert [answer.body for answer in got] == expected
+        assert {answer.status for answer in got} == {200}
 
 
 @given(requests(), st.integers(0, 10_000))
@@ -285,8 +304,10 @@ def damaged(draw: st.DrawFn) -> bytes:
 
 @given(damaged() | st.binary(max_size=300))
 @settings(many, max_examples=300)
-def test_whatever_comes_in_nothing_fails(echoing: Echoing, raw: bytes) -> None:
-    with socket.create_connection(("127.0.0.1", echoing.server.port)) as sock:
-        sock.sendall(raw)
-    assert echoing.server.answers(PATIENCE_S)
-    assert echoing.failures == []
+def test_whatever_comes_in_nothing_fails(echoing: Echoing, secured: Echoing, raw: bytes) -> None:
+    for server in (echoing.server, secured.server):
+        for begin in (b"", b"\x16"):  # as a handshake begins
+            with socket.create_connection(("127.0.0.1", server.port)) as sock:
+                sock.sendall(begin + raw)
+        assert server.answers(PATIENCE_S)
+    assert echoing.failures == []  # it hears of both

@@ -6,6 +6,7 @@ import queue
 import resource
 import select
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -362,6 +363,14 @@ def test_malformed_http_is_answered_in_the_error_shape(start: Start, raw: bytes,
     error = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert b"waitress" not in head + body
+
+
+def test_who_speaks_tls_is_told_at_once_that_nobody_does_here(start: Start) -> None:
+    server = start(echo)
+    with connect(server) as sock, pytest.raises(ssl.SSLError, match=r"(?i)wrong version number"):
+        ssl.create_default_context().wrap_socket(sock, server_hostname="localhost")
+    answer = exchange(server, b"\x16\x03\x01\x02\x00\x01")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "http_required"
 
 
 def test_more_bytes_than_content_length_says_are_not_part_of_the_body(start: Start) -> None:
