@@ -14,12 +14,13 @@ from edged.api.errors import HTTP_TABLE, INTERNAL, TABLE, ClientGone
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 _MARK = "<!-- From here on made by `python -m tests.api_page`. -->\n"
+_ORDERED = tuple(each for family in FAMILIES for each in ENDPOINTS if each.family == family)
 _BY_HTTP = {
     404: "There is nothing at this path.",
     405: "The path does not take this method; `Allow` says which it takes.",
     413: "The body is larger than `server.max_body`.",
 }
-_FATES = {"honoured": "", "no effect": "no effect: ", "refused": "**refused**: "}
+_FATES = {"honoured": "", "no effect": "no effect", "refused": "**refused**"}
 
 
 def whole(page: str) -> str:
@@ -41,29 +42,34 @@ def _errors() -> str:
 
 
 def _family(family: str) -> str:
-    sections = "".join(_section(each) for each in ENDPOINTS if each.family == family)
+    sections = "".join(_section(each) for each in _ORDERED if each.family == family)
     return f"\n## {family}\n{sections}" if sections else ""
 
 
 def _section(endpoint: Endpoint) -> str:
+    about = f"\n### {_name(endpoint)}\n\n{endpoint.summary} {answers(endpoint)}"
     fields = fields_of(endpoint)
-    table = _table(fields) if fields else "It takes no fields.\n"
-    return f"\n### {endpoint.method} {_path(endpoint)}\n\n{endpoint.summary} {answers(endpoint)}\n\n{table}"
+    if not fields:
+        return f"{about} It takes no fields.\n"
+    first = next(each for each in _ORDERED if fields_of(each) == fields)
+    return (
+        f"{about} Its fields are those of {_name(first)}.\n" if first != endpoint else about + _table(fields)
+    )
 
 
-def _path(endpoint: Endpoint) -> str:
-    return endpoint.path.replace("<", "{").replace(">", "}")
+def _name(endpoint: Endpoint) -> str:
+    return f"{endpoint.method} {endpoint.path}".replace("<", "{").replace(">", "}")
 
 
 def _table(fields: Iterable[Field]) -> str:
-    head = "| field | values | what becomes of it |\n|---|---|---|\n"
+    head = "\n\n| field | values | what becomes of it |\n|---|---|---|\n"
     return head + "".join(map(_row, fields))
 
 
 def _row(field: Field) -> str:
     needed = " (required)" if field.required else ""
-    text = " ".join(field.text.split())
-    return f"| `{field.name}`{needed} | {_cell(field.values)} | {_FATES[field.fate]}{_cell(text)} |\n"
+    text = ": ".join(filter(None, [_FATES[field.fate], " ".join(field.text.split())]))
+    return f"| `{field.name}`{needed} | {_cell(field.values)} | {_cell(text)} |\n"
 
 
 def _cell(text: str) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from edged.cli import piped
 from edged.cli.answering import Answered, answer
 from edged.cli.client import Client, connect, options
 from edged.cli.conversation import Conversation
@@ -63,8 +64,8 @@ def command(
         name, _, value = setting.partition("=")
         conversation.set(name, value)
     talk = Talk(client, conversation, verbose=verbose)
-    piped = "" if sys.stdin.isatty() else sys.stdin.read()
-    question = "\n\n".join(filter(str.strip, [prompt or "", piped]))
+    more = "" if sys.stdin.isatty() else piped.text()
+    question = "\n\n".join(filter(str.strip, [prompt or "", more]))
     if question:
         if talk.say(question).stopped:
             sys.exit(_INTERRUPTED)
@@ -86,6 +87,7 @@ class Talk:
 
     def say(self, question: str) -> Answered:
         """Ask, and show the answer; what came of one that was stopped counts as said. Raises EdgedError."""
+        question = question.encode("utf-8", "replace").decode()  # what was typed need not be UTF-8
         answered = answer(self._client, self._conversation.ask(question))
         self._conversation.answered(question, answered.text)
         if answered.finish_reason == "length":

@@ -97,12 +97,13 @@ class Client:
         response = self._open(method, path, body)
         try:
             for line in response:
-                if line.startswith(b"data: [DONE]"):
+                field, _, value = line.strip().partition(b":")
+                if value.strip() == b"[DONE]":
                     return
-                if line.startswith(b"data: "):
-                    yield msgspec.json.decode(line[6:], type=dict[str, Any])
-                elif line.startswith(b": "):
-                    yield line[2:].decode("utf-8", "replace").rstrip()
+                if field == b"data":
+                    yield msgspec.json.decode(value, type=dict[str, Any])
+                elif value and not field:  # a comment
+                    yield value.decode("utf-8", "replace").strip()
         except (OSError, http.client.HTTPException, msgspec.DecodeError) as error:
             raise EdgedError(f"edged at {self.url} has broken off: {error}") from error
         finally:

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from edged.cli import piped
 from edged.cli.client import Client, connect, options
 from edged.cli.model_choice import chosen
 from edged.errors import EdgedError
@@ -71,7 +72,7 @@ def _lines() -> Iterator[str]:
     """The lines on stdin that say something. Raises EdgedError where nothing is piped in."""
     if sys.stdin.isatty():
         raise EdgedError("there are no texts: give some, or pipe in one a line")
-    for line in sys.stdin:
+    for line in piped.lines():
         if text := line.strip():
             yield text
 

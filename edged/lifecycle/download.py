@@ -1,5 +1,6 @@
 """A model that is fetched for clients by a process of its own, and who follows that."""
 
+import logging
 import os
 import subprocess
 import threading
@@ -10,6 +11,8 @@ import msgspec
 
 from edged.errors import EdgedError, PullError
 from edged.lifecycle.process import plain_environment
+
+log = logging.getLogger(__name__)
 
 _MOST_WAITING = 64  # notices for one follower: of a step, the last one says it all
 
@@ -125,8 +128,10 @@ class Download:
             self._fetch()
             self._after()
             problem = None
+            log.info("%s: pulled for a client, and served", self.model, extra={"MODEL": self.model})
         except EdgedError as error:
             problem = error
+            log.warning("%s: not pulled: %s", self.model, error, extra={"MODEL": self.model})
         finally:
             with self._lock:
                 self.over = True

@@ -28,7 +28,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     weights: str | None = None  # Q4_K_M
     metadata: Mapping[str, Scalar] = {}
     array_lengths: Mapping[str, int] = {}
-    has_chat_template: bool = False
+    chat_template: str | None = None
 
     @property
     def license(self) -> str | None:
@@ -87,7 +87,7 @@ def _facts(path: Path, found: os.stat_result) -> ModelFacts:
         weights=_weights(header),
         metadata=header.metadata,
         array_lengths=header.array_lengths,
-        has_chat_template=header.has_chat_template,
+        chat_template=chat_template(str(path)) if header.has_chat_template else None,
     )
 
 

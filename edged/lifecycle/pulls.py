@@ -1,5 +1,6 @@
 """Pulls that clients ask for: one at a time, for as long as somebody follows it; then the model is served."""
 
+import logging
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from edged.errors import EdgedError, InvalidRequest, Overloaded, PullError, Unav
 from edged.lifecycle.download import Download, Follower
 from edged.lifecycle.pulled import Pulled
 from edged.store import catalog
+
+log = logging.getLogger(__name__)
 
 _RETRY_S = 10.0
 _STOP_S = 10.0
@@ -82,6 +85,7 @@ class Pulls:
             except OSError as error:
                 raise EdgedError(f"{model}: cannot be removed: {error.strerror}") from error
         if removed:
+            log.info("%s: deleted by a client", model, extra={"MODEL": model})
             self._serve()
         elif model in self._config().models:
             raise InvalidRequest(

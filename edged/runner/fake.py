@@ -213,9 +213,8 @@ class FakeRunner:
                 message = "messages: the model has no chat template; use /v1/completions"
                 return protocol.Rejected(id=frame.id, kind="invalid", message=message, param="messages")
             return too_long(frame.id, "prompt", prompt(frame)[1], start.n_ctx)
-        if isinstance(frame, protocol.Rank):
-            return None
-        for index, length in enumerate(map(len, [*frame.texts, *frame.token_lists])):
+        inputs = () if isinstance(frame, protocol.Rank) else (*frame.texts, *frame.token_lists)
+        for index, length in enumerate(map(len, inputs)):
             refusal = None if frame.truncate else too_long(frame.id, f"input[{index}]", length, start.n_ctx)
             if refusal is not None:
                 return refusal

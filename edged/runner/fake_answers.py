@@ -35,6 +35,7 @@ class Job:
     index: int = 0
     logprobs: HeldLogprobs = field(default_factory=HeldLogprobs)
     n_generated: int = 0
+    n_told: int = 0
 
 
 def prompt(request: protocol.Generate) -> tuple[list[str], int]:
@@ -78,7 +79,11 @@ def next_event(job: Job) -> protocol.TokenEvent:
 def _said(job: Job, text: str, reason: Literal["stop", "length"] | None) -> protocol.TokenEvent:
     entries = job.logprobs.release(job.text, ended=reason is not None)
     stopped_by = job.text.stopped_by if reason else ""
-    return protocol.TokenEvent(job.request.id, text, job.n_generated, reason, job.index, entries, stopped_by)
+    tokens = tuple(range(job.n_told, job.n_generated)) if job.request.tell_tokens else ()
+    job.n_told += len(tokens)
+    return protocol.TokenEvent(
+        job.request.id, text, job.n_generated, reason, job.index, entries, stopped_by, tokens
+    )
 
 
 def told(asked: protocol.Tokenize | protocol.Detokenize | protocol.Render) -> protocol.FromRunner:

@@ -115,6 +115,7 @@ class Intake:
             deadline_s=math.inf if request.timeout_s is None else time.monotonic() + request.timeout_s,
             top_logprobs=request.top_logprobs,
             cache_prompt=request.cache_prompt or index > 0,  # the answers to one prompt share it
+            tell_tokens=request.tell_tokens,
             whole=request.whole,
             control_pieces=request.control_pieces,
             opens_reasoning=prompt.opens_reasoning,
@@ -217,5 +218,6 @@ def chat_template(renderer: Renderer, vocabulary: Vocabulary) -> ChatTemplate | 
     try:
         return ChatTemplate(renderer.render, renderer.traits(), vocabulary)
     except ModelFileError as error:  # completions still work
+        renderer.close()
         print(error, file=sys.stderr)
         return str(error)

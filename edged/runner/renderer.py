@@ -39,18 +39,20 @@ class RendererEnded(Exception):
 class Renderer:
     """The runner's end. For one thread at a time."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, pid: int) -> None:
         self._control = control
+        self._pid = pid
 
     @classmethod
     def fork(cls) -> "Renderer":
         """Only while this process has one thread."""
         ours, theirs = socket.socketpair()
         parent = os.getpid()
-        if os.fork() == 0:
+        child = os.fork()
+        if child == 0:
             _run(lambda: _prepare_and_serve(_left_alone(theirs, parent)))
         theirs.close()
-        return cls(ours)
+        return cls(ours, child)
 
     def prepare(self, source: str) -> None:
         """Have a template compiled; returns at once."""
@@ -101,8 +103,9 @@ class Renderer:
         return socket.socket(fileno=descriptors[0])
 
     def close(self) -> None:
-        """Let the other processes end."""
+        """Let the other processes end, and return when they have."""
         self._control.close()
+        os.waitpid(self._pid, 0)
 
 
 # ---- the processes ----

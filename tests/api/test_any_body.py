@@ -74,7 +74,7 @@ def test_any_completion_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         fields = parse_fields(json.dumps(body).encode())
         wanted = request_of(fields, completions.COMPLETIONS, CompletionRequest)
-        protocol.pack(completions.generate_of(wanted))
+        protocol.pack(completions.ordered_of(wanted).generate)
 
 
 @given(_bodies(ResponsesRequest, input=st.lists(_ITEM, max_size=3) | _JSON))

@@ -62,6 +62,30 @@ def test_chat_answers_a_pipe(edged: Running) -> None:
     assert "(4 tokens, the first after " in done.stderr
 
 
+def test_what_is_piped_need_not_be_text(edged: Running) -> None:
+    env = {**os.environ, "EDGED_URL": edged.server.url, "LC_ALL": "C"}
+    chat = subprocess.run(
+        [sys.executable, "-m", "edged", "chat"], input=b"wort \xff", env=env, capture_output=True, check=True
+    )
+    assert chat.stdout.decode() == "wort \ufffd\n"
+
+
+def test_a_reader_that_leaves_ends_an_answer(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate?step_s=0.001"})
+    command = [sys.executable, "-m", "edged", "chat", "-p", "for ever", "--set", "ignore_eos=true"]
+    env = {**os.environ, "EDGED_URL": running.server.url}
+    with subprocess.Popen(
+        command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as chat:
+        assert chat.stdout is not None
+        assert chat.stderr is not None
+        assert chat.stdout.read(3) == b"for"
+        chat.stdout.close()
+        assert chat.wait(PATIENCE_S) == 1
+        assert chat.stderr.read() == b""
+    assert busy(running, 0)
+
+
 def test_chat_sends_settings_along(edged: Running) -> None:
     done = verb(edged, "chat", "--set", "max_tokens=1", "--set", "stop=x", "-p", "one two", stdin="")
     assert done.stdout == "one\n"

@@ -3,6 +3,7 @@
 import pytest
 
 from edged.api.app import ENDPOINTS, framework
+from edged.api.docs.openapi import statuses
 from edged.api.docs.page import CONTENT_SECURITY_POLICY
 from edged.api.endpoint import Endpoint
 from edged.api.work import Api, Places
@@ -52,6 +53,17 @@ def test_parameters_of_a_url_are_understood_or_refused_by_name(edged: Running, w
     answer = edged.post(f"/edged/v1/models/chat/cool{wrong}")
     assert answer.status == 400
     assert answer.error["param"] in ("shrink", "shrunk")
+
+
+def test_a_key_is_needed_where_that_is_described(serve: Serve) -> None:
+    running = serve(FAKES, access={"api_keys": ("a-key-of-more-than-16-characters",)})
+    for endpoint in ENDPOINTS:
+        if (
+            endpoint.path != "/edged/v1/events"
+        ):  # it is described as all others of edged's own, and never ends
+            path = endpoint.path.replace("<model>", "smollm2")
+            answer = running.call(endpoint.method, path, endpoint.example)
+            assert (answer.status == 401) == (401 in statuses(endpoint)), (path, answer.status)
 
 
 def test_whatever_is_sent_the_answer_is_one_that_is_described(serve: Serve) -> None:

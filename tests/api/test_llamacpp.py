@@ -69,9 +69,15 @@ def test_probabilities_name_tokens(edged: Running) -> None:
     assert first == {**likeliest, "id": 0, "top_logprobs": [likeliest]}
 
 
+def test_tokens_are_told_where_that_is_asked_for(edged: Running) -> None:
+    assert complete(edged, "abc", return_tokens=True)["tokens"] == [0, 1, 2]
+    assert complete(edged, "abc", return_tokens=False)["tokens"] == []
+
+
 def test_a_stream(edged: Running) -> None:
     *pieces, end = events(edged.post("/completion", {"prompt": "ab", "stream": True}).body)
-    assert [(each["content"], each["stop"]) for each in pieces] == [("t97", False), (" t98", False)]
+    assert [(each["content"], each["tokens"]) for each in pieces] == [("t97", [0]), (" t98", [1])]
+    assert not any(each["stop"] for each in pieces)
     assert (end["content"], end["stop"], end["stop_type"]) == ("", True, "eos")
     assert end["timings"]["predicted_n"] == 2
 
@@ -108,7 +114,6 @@ def test_biases_are_of_tokens_and_texts(edged: Running, biases: Any) -> None:
         ({"grammar": "root ::= ", "json_schema": {}}, "json_schema", "invalid_value"),
         ({"dry_multiplier": 0.8}, "dry_multiplier", "unsupported_parameter"),
         ({"samplers": ["top_k"]}, "samplers", "unsupported_parameter"),
-        ({"return_tokens": True}, "return_tokens", "unsupported_parameter"),
         ({"model": "embed"}, "model", "invalid_value"),
     ],
 )
@@ -139,6 +144,17 @@ def test_tokens_there_and_back(edged: Running) -> None:
     assert edged.post("/tokenize", {"content": "ab", "model": "embed"}).json() == {"tokens": [97, 98]}
     outside = edged.post("/detokenize", {"tokens": [5000]})
     assert (outside.status, outside.error["param"]) == (400, "tokens")
+
+
+def test_what_would_hold_a_runner_up_is_refused(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, server={"max_body": 8 << 20})
+    for path, name, given in (
+        ("tokenize", "content", "a" * 1_000_001),
+        ("detokenize", "tokens", [97] * 1_000_001),
+    ):
+        answer = running.post(f"/{path}", {name: given})
+        assert (answer.status, answer.error["param"]) == (400, name)
+        assert running.post(f"/{path}", {name: given[:-1]}).status == 200
 
 
 def test_a_template_is_applied(edged: Running) -> None:

@@ -209,6 +209,12 @@ def test_without_a_prompt_models_are_loaded_and_unloaded(serve: Serve) -> None:
         assert eventually(lambda: running.pool.status("chat").state == "unloaded")
 
 
+def test_a_pinned_model_is_not_unloaded(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate"}, model={"pinned": True})
+    why = error_of(running, "/api/generate", {"model": "chat", "keep_alive": 0})
+    assert why == "keep_alive: chat is pinned; set models.chat.pinned to false to unload it"
+
+
 def test_home_assistants_conversation(edged: Running) -> None:
     """What its integration sends: num_ctx as a float, `-1s`, results that do not name their tool."""
     messages = [

@@ -262,6 +262,26 @@ def test_a_model_that_does_not_load_is_told_when_the_rest_is_in_force(serve: Ser
     assert running.chat("hi").status == 200
 
 
+def test_what_clients_have_pulled_is_served_beside_what_the_file_says(serve: Serve, tmp_path: Path) -> None:
+    """By the file as it was put in force, not as it is being edited; also a model without a plan."""
+    running = serve({"chat": "fake:generate"})
+    pid = running.pool.status("chat").pid
+    edited = with_models(running, **running.pool.config.models, more=Model(file="fake:embed"))
+    reload = Reload(
+        running.pool, Origins(running.pool.config, lambda: edited, Pulled(tmp_path)), planned, lambda _: ()
+    )
+    (tmp_path / "tiny.gguf").touch()
+    reload.serve_pulled()
+    assert [status.model for status in running.pool.statuses()] == ["chat", "tiny"]
+    assert running.pool.status("tiny").reason == f"{tmp_path}/tiny.gguf: no such file"
+    reload.run()
+    assert [status.model for status in running.pool.statuses()] == ["chat", "more", "tiny"]
+    (tmp_path / "tiny.gguf").unlink()
+    reload.serve_pulled()
+    assert [status.model for status in running.pool.statuses()] == ["chat", "more"]
+    assert running.pool.status("chat").pid == pid
+
+
 def test_closing_during_a_reload_leaves_no_runner_behind(serve: Serve) -> None:
     running = serve({"chat": "fake:generate?step_s=0.2"})
     outcome: list[EdgedError] = []

@@ -10,7 +10,7 @@ from edged.api.json_schema import grammar_of
 from edged.api.openai.chat import CHAT
 from edged.api.openai.chat_request import ChatRequest
 from edged.api.openai.completion_request import CompletionRequest
-from edged.api.openai.completions import COMPLETIONS, generate_of
+from edged.api.openai.completions import COMPLETIONS, ordered_of
 from edged.api.openai.response_format import given, only, schema_of
 from edged.errors import InvalidRequest
 from tests.api.conftest import Json, Running, chat_body
@@ -61,7 +61,7 @@ def test_no_format_leaves_the_answer_free(fields: Fields) -> None:
 def test_text_completions_take_a_schema(edged: Running) -> None:
     body = {"model": "chat", "prompt": "hi", "json_schema": SCHEMA}
     wanted = request_of(dict(body), COMPLETIONS, CompletionRequest)
-    assert generate_of(wanted).sampling.grammar == grammar_of(SCHEMA, "schema")
+    assert ordered_of(wanted).generate.sampling.grammar == grammar_of(SCHEMA, "schema")
     assert edged.post("/v1/completions", body).status == 200
     answer = edged.post("/v1/completions", body | {"json_schema": {"not": {}}})
     assert (answer.status, answer.error["param"]) == (400, "json_schema.not")

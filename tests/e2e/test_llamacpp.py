@@ -24,12 +24,15 @@ def prompt_of(daemon: Daemon) -> str:
 def test_a_client_that_does_all_itself_gets_the_answer_of_a_chat(daemon: Daemon) -> None:
     prompt = prompt_of(daemon)
     assert QUESTION in prompt
-    by_text = ask(daemon, "/completion", {"prompt": prompt, "temperature": 0, "n_predict": 16})
+    greedy = {"temperature": 0, "n_predict": 16, "return_tokens": True}
+    by_text = ask(daemon, "/completion", {"prompt": prompt, **greedy})
     tokens = ask(daemon, "/tokenize", {"content": prompt, "add_special": True})["tokens"]
-    by_tokens = ask(daemon, "/completion", {"prompt": tokens, "temperature": 0, "n_predict": 16})
+    by_tokens = ask(daemon, "/completion", {"prompt": tokens, **greedy})
     _, chat = daemon.chat(QUESTION)
     assert by_text["content"] == by_tokens["content"] == chat["choices"][0]["message"]["content"]
     assert by_text["prompt"] == by_tokens["prompt"] == prompt
+    assert len(by_text["tokens"]) == by_text["tokens_predicted"]
+    assert ask(daemon, "/detokenize", {"tokens": by_text["tokens"]})["content"] == by_text["content"]
     assert by_text["tokens_evaluated"] == len(tokens) == chat["usage"]["prompt_tokens"]
 
 

@@ -11,71 +11,12 @@ import jsonschema  # type: ignore[import-untyped]
 import pydantic
 import pytest
 
+from tests.answer_schemas import AGE, SCHEMAS, list_of, object_of, text_of
 from tests.e2e.daemon import Daemon
 from tests.unit.api.schemas import HONOURED
 
 # 10 for each of the 20 schemas make the 200 answers that the project promises.
 ANSWERS = int(os.environ.get("EDGED_STRUCTURED_ANSWERS", "3"))
-
-
-def _object(**properties: Any) -> dict[str, Any]:
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(properties),
-        "additionalProperties": False,
-    }
-
-
-def _text(most: int = 40) -> dict[str, Any]:
-    return {"type": "string", "minLength": 1, "maxLength": most}
-
-
-def _number(kind: str, least: float, most: float) -> dict[str, Any]:
-    return {"type": kind, "minimum": least, "maximum": most}
-
-
-def _string(**limits: Any) -> dict[str, Any]:
-    return {"type": "string", **limits}
-
-
-def _list(items: Any, least: int, most: int) -> dict[str, Any]:
-    return {"type": "array", "items": items, "minItems": least, "maxItems": most}
-
-
-_AGE = _number("integer", 0, 130)
-_CIRCLE = _object(kind={"const": "circle"}, radius=_number("number", 0.5, 9.25))
-_SQUARE = _object(kind={"const": "square"}, side=_number("integer", 1, 99))
-_LINE = _object(item=_text(15), count=_number("integer", 1, 20))
-SCHEMAS: dict[str, dict[str, Any]] = {
-    "a person": _object(name=_text(), age=_AGE),
-    "a colour": _object(colour={"enum": ["red", "green", "blue", None, 3, {"rgb": [1, 2, 3]}]}),
-    "a sentiment": _object(label=_string(enum=["positive", "negative"]), score=_number("number", 0, 1)),
-    "tags": _object(tags=_list(_text(12), 2, 5)),
-    "a point": {"type": "array", "prefixItems": [_number("number", -90, 90)] * 2, "items": False},
-    "an appointment": _object(day=_string(format="date"), at=_string(format="time")),
-    "a moment": _object(at=_string(format="date-time"), host=_string(format="ipv4")),
-    "an id": _object(id=_string(format="uuid")),
-    "a number plate": _object(plate=_string(pattern="^[A-Z]{1,3}-[A-Z]{1,2} \\d{1,4}$")),
-    "a slug": _object(slug=_string(pattern="^[a-z]+(-[a-z]+)*$", maxLength=20)),
-    "optional fields": {"type": "object", "properties": {"a": _text(9), "b": _AGE, "c": {"type": "boolean"}}},
-    "a string or nothing": _object(nick={"anyOf": [_text(15), {"type": "null"}]}),
-    "a team": {
-        "$defs": {"person": _object(name=_text(15), age=_AGE)},
-        **_object(lead={"$ref": "#/$defs/person"}, others=_list({"$ref": "#/$defs/person"}, 0, 2)),
-    },
-    "a shape": {"oneOf": [_CIRCLE, _SQUARE]},
-    "shapes": _object(shapes=_list({"anyOf": [_CIRCLE, _SQUARE, {"type": "null"}]}, 1, 4)),
-    "an order": _object(
-        customer=_object(name=_text(20), vip={"type": "boolean"}),
-        lines=_list(_LINE, 1, 3),
-        total=_number("number", 0, 10000),
-    ),
-    "a merged one": {"allOf": [_object(a=_AGE, b=_text(9)), {"properties": {"a": {"minimum": 100}}}]},
-    "a list of types": {"type": ["integer", "boolean", "null"]},
-    "an even number": {"type": "integer", "multipleOf": 2, "minimum": -20, "maximum": 20},
-    "sizes in another script": _object(**{'größe "cm"': _number("integer", 30, 250), "名前": _text(12)}),
-}
 
 
 def _ask(daemon: Daemon, about: str, seed: int, **options: Any) -> Any:
@@ -152,7 +93,7 @@ def test_a_json_object_without_a_schema(daemon: Daemon) -> None:
 
 def test_a_recursive_answer(daemon: Daemon) -> None:
     schema = {
-        "$defs": {"node": _object(value=_AGE, kids=_list({"$ref": "#/$defs/node"}, 0, 2))},
+        "$defs": {"node": object_of(value=AGE, kids=list_of({"$ref": "#/$defs/node"}, 0, 2))},
         "$ref": "#/$defs/node",
     }
     choice = _ask(daemon, "a tree", 1, response_format=_format(schema), max_tokens=200)
@@ -171,7 +112,9 @@ def _check_open_ended(choice: Any) -> None:
 
 
 def test_an_answer_that_is_cut_says_so(daemon: Daemon) -> None:
-    status, answer = daemon.chat("Describe a cat.", response_format=_format(_object(a=_text())), max_tokens=3)
+    status, answer = daemon.chat(
+        "Describe a cat.", response_format=_format(object_of(a=text_of())), max_tokens=3
+    )
     assert status == 200
     assert answer["choices"][0]["finish_reason"] == "length"
 

@@ -47,6 +47,23 @@ def test_a_model_that_is_removed_is_gone(service: Service) -> None:
     assert service.embed("hello") == 200
 
 
+def test_clients_pull_and_delete_where_neither_configuration_nor_models_can_be_written(
+    service: Service, lap: Lap
+) -> None:
+    """The model is configured no more; its file is where `edged pull` has put it."""
+    service.configure(lambda config: config["models"].pop("smollm2"))
+    service.systemctl("reload", "edged")
+    configuration = service.config_file.read_text()
+    with lap("ollama's pull of a model whose file is there"):
+        assert service.call("POST", "/api/pull", {"model": "smollm2", "stream": False})[0] == 200
+    assert service.chat("hello")[0] == 200
+    service.systemctl("restart", "edged")
+    assert service.chat("hello")[0] == 200
+    assert service.call("DELETE", "/api/delete", {"model": "smollm2"})[0] == 200
+    assert service.chat("hello")[0] == 404
+    assert service.config_file.read_text() == configuration
+
+
 def test_access_changes_at_once(service: Service) -> None:
     service.configure(lambda config: config["access"].update(api_keys=["only-with-this-key"]))
     service.systemctl("reload", "edged")

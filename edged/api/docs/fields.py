@@ -10,6 +10,7 @@ from edged.api.auth import scopes_of
 from edged.api.endpoint import Endpoint
 
 Fate = Literal["honoured", "no effect", "refused"]
+_NOT_HONOURED: dict[str, Fate] = {"Changes nothing": "no effect", "Refused": "refused"}
 
 
 class Field(Struct, frozen=True, kw_only=True):
@@ -75,14 +76,18 @@ def _of_struct(kind: inspect.StructType, path: str, within: tuple[type, ...]) ->
         yield Field(name=f"{path}.{kind.tag_field}", values=tag, fate="honoured", text="", required=True)
     for field in kind.fields:
         name = f"{path}.{field.encode_name}".removeprefix(".")
-        yield Field(
-            name=name,
-            values=_words(field.type),
-            fate="honoured",
-            text=_description(field.type),
-            required=field.required or _is_needed(field.type),
-        )
+        fate, text = _told(_description(field.type))
+        required = field.required or _is_needed(field.type)
+        yield Field(name=name, values=_words(field.type), fate=fate, text=text, required=required)
         yield from _honoured(field.type, name, within)
+
+
+def _told(description: str) -> tuple[Fate, str]:
+    """Where a field within a struct is not honoured, its description begins with that."""
+    for beginning, fate in _NOT_HONOURED.items():
+        if description.startswith(beginning):
+            return fate, description.removeprefix(beginning).lstrip(" ,:").removeprefix(".")
+    return "honoured", description
 
 
 def _description(kind: inspect.Type) -> str:

@@ -8,14 +8,18 @@ from edged.api.work import POLL_S, Patience
 from edged.errors import RunnerFailed
 from edged.lifecycle.handle import RunnerHandle
 from edged.lifecycle.requests import Generation
+from edged.lifecycle.together import Together
 from edged.runner import protocol
+
+Working = Generation | Together
 
 
 class Ordered(NamedTuple):
     """What a runner is to do, and what reads each of its answers once it has been admitted."""
 
     generate: protocol.Generate
-    reader: Callable[[Generation], Reader]
+    reader: Callable[[Working], Reader]
+    beside: tuple[protocol.Generate, ...] = ()  # more of the kind, whose answers are numbered through
 
 
 Order = Callable[[RunnerHandle], Ordered]  # known once the model is loaded; raises InvalidRequest
@@ -24,9 +28,9 @@ Order = Callable[[RunnerHandle], Ordered]  # known once the model is loaded; rai
 class Course:
     """One generation from its admission to its last token."""
 
-    def __init__(self, generation: Generation, ordered: Ordered, patience: Patience) -> None:
+    def __init__(self, generation: Working, ordered: Ordered, patience: Patience) -> None:
         self.generation = generation
-        self.n_answers = ordered.generate.n
+        self.n_answers = ordered.generate.n * (1 + len(ordered.beside))
         self._reader = ordered.reader
         self._patience = patience
         self._readers: list[Reader] = []
@@ -85,7 +89,7 @@ class Course:
         reason: FinishReason | None = event.finish_reason
         if reason == "stop" and self._has_calls[event.index]:
             reason = "tool_calls"
-        if not deltas and (event.logprobs or reason):
+        if not deltas and (event.logprobs or event.tokens or reason):
             deltas = [Delta()]
         for place, delta in enumerate(deltas):
             yield Piece(
@@ -93,6 +97,7 @@ class Course:
                 delta=delta,
                 n_generated=event.n_generated,
                 logprobs=event.logprobs if place == 0 else (),
+                tokens=event.tokens if place == 0 else (),
                 finish_reason=reason if place == len(deltas) - 1 else None,
                 stopped_by=event.stopped_by if place == len(deltas) - 1 else "",
             )

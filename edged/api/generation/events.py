@@ -39,6 +39,7 @@ class Piece(Struct, frozen=True, kw_only=True):
     logprobs: tuple[TokenLogprob, ...] = ()
     finish_reason: FinishReason | None = None
     stopped_by: str = ""  # the stop text that ended the answer
+    tokens: tuple[int, ...] = ()  # where they were asked for
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -60,6 +61,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     finish_reason: FinishReason
     n_generated: int
     stopped_by: str = ""
+    tokens: tuple[int, ...] = ()
 
 
 class Told(Struct, frozen=True, kw_only=True):
@@ -105,6 +107,7 @@ class Collected:
         self._reasoning: list[str] = []
         self._calls: list[Call] = []
         self._logprobs: list[TokenLogprob] = []
+        self._tokens: list[int] = []
         self._last: Piece | None = None
 
     def add(self, piece: Piece) -> None:
@@ -113,6 +116,7 @@ class Collected:
         self._texts.append(piece.delta.text)
         self._reasoning.append(piece.delta.reasoning)
         self._logprobs += piece.logprobs
+        self._tokens += piece.tokens
         for call in piece.delta.calls:
             if call.number == len(self._calls):
                 self._calls.append(Call(id=call.id or "", name=call.name or "", arguments=call.arguments))
@@ -134,5 +138,6 @@ class Collected:
             logprobs=tuple(self._logprobs),
             finish_reason=self._last.finish_reason,
             stopped_by=self._last.stopped_by,
+            tokens=tuple(self._tokens),
             n_generated=self._last.n_generated,
         )

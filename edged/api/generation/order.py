@@ -8,14 +8,13 @@ from msgspec import Struct, structs
 
 from edged.api.errors import Unsupported
 from edged.api.generation.call_rules import call_rules, generic_response
-from edged.api.generation.course import Order, Ordered
+from edged.api.generation.course import Order, Ordered, Working
 from edged.api.generation.events import Reader
 from edged.api.json_schema import Grammar
 from edged.api.json_schema.regular import TooLarge
 from edged.api.reading import reader
 from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
-from edged.lifecycle.requests import Generation
 from edged.runner import protocol
 
 _NO_ARGUMENTS = {"type": "object", "additionalProperties": False}
@@ -121,7 +120,7 @@ def order_of(generate: protocol.Generate, offer: Offer, schema: Schema | None = 
     return order
 
 
-def _reader(offer: Offer, chat: protocol.ChatFormat, generation: Generation) -> Reader:
+def _reader(offer: Offer, chat: protocol.ChatFormat, generation: Working) -> Reader:
     return reader(
         calls=chat.tools if offer.callable else None,
         tool_names=frozenset(tool.name for tool in offer.callable),

@@ -18,6 +18,7 @@ from edged.api.ready import Asking
 from edged.api.work import Api, Call
 from edged.errors import EdgedError
 from edged.lifecycle.handle import RunnerHandle
+from edged.lifecycle.together import Together
 
 log = logging.getLogger(__name__)
 
@@ -43,8 +44,13 @@ class Run:
         def submit(handle: RunnerHandle) -> Course:
             ordered = order(handle)
             left_s = max(0.0, self._call.patience.deadline - time.monotonic())
-            wanted = msgspec.structs.replace(ordered.generate, timeout_s=left_s, whole=not stream)
-            self._course = Course(handle.generate(wanted), ordered, self._call.patience)
+            first, *others = [
+                msgspec.structs.replace(each, timeout_s=left_s, whole=not stream)
+                for each in (ordered.generate, *ordered.beside)
+            ]
+            begin = partial(Together.begin, handle.generate)
+            working = begin((first, *others)) if others else handle.generate(first)
+            self._course = Course(working, ordered, self._call.patience)
             return self._course
 
         asking = Asking(self._api, self._call, submit)

@@ -10,8 +10,9 @@ from typing import Any
 
 from edged.api.json_schema.gbnf import EMPTY, Rules, Shape, literal
 from edged.api.json_schema.keywords import refused, step
+from edged.api.json_schema.names import Names
 from edged.api.json_schema.normal import Alternative, Normal
-from edged.api.json_schema.regular import CHARACTERS, Language
+from edged.api.json_schema.regular import Expression, Language
 from edged.api.json_schema.scalars import ANY_DEPTH, Scalars, counts
 from edged.api.json_schema.work import Work
 
@@ -118,18 +119,14 @@ class Build:
         self.rules.shape(name, Shape(path, 3, parts=set(names), needs=needs))
 
     def _object(self, name: str, wanted: Alternative, path: str) -> None:
-        properties = dict(wanted.get("properties", {}))
-        extra = wanted.get("additionalProperties", not properties and not wanted.get("required"))
-        beyond = wanted.get("additionalProperties", True)
-        for required in wanted.get("required", ()):
-            properties.setdefault(required, beyond)
-        if not properties and extra is True and not wanted.keys() & {"minProperties", "maxProperties"}:
+        if not wanted.keys() - {"type"}:
             inner = self._scalars.any_object(ANY_DEPTH, path)
             self.rules.define(name, inner)
             self.rules.shape(name, Shape(path, parts={inner}))
             return
+        names = Names(self._normal, self._language, self._scalars, wanted, path)
         members: list[tuple[str, str, bool]] = []
-        for key, schema in properties.items():
+        for key, schema in names.listed.items():
             at = f"{path}.properties"
             optional = key not in wanted.get("required", ())
             if optional and not self._normal.alternatives(schema, step(at, key)):
@@ -138,28 +135,33 @@ class Build:
         if len(members) > MAX_PROPERTIES:
             raise refused(path, f"{len(members)} properties, at most {MAX_PROPERTIES} are accepted")
         self._scalars.shared("string", path)
-        more = None
-        if self._normal.alternatives(extra, f"{path}.additionalProperties"):
-            more = self._extra(properties, extra, path)
-        self._check_count(wanted, members, more is not None, path)
-        body = self._members(members, more[0] if more else None)
+        others = [self._other(keys, schema, path) for keys, schema in names.others()]
+        self._check_count(wanted, members, bool(others), path)
+        other = " | ".join(rule for rule, _ in others)
+        body = self._members(members, self.rules.add(other) if others else None, wanted.get("maxProperties"))
         may_be_empty = all(optional for *_, optional in members) and not wanted.get("minProperties")
         body = f'"{{" {body + ("?" if may_be_empty else "") if body else ""} "}}"'
         self.rules.define(name, body)
-        values = [value for _, value, _ in members] + ([more[1]] if more else [])
+        values = [value for _, value, _ in members] + [value for _, value in others]
         needs = {value for _, value, optional in members if not optional}
-        self.rules.shape(name, Shape(path, len(members) + 3, parts=set(values), needs=needs))
+        self.rules.shape(
+            name, Shape(path, len(members) + 2 * len(others) + 3, parts=set(values), needs=needs)
+        )
 
-    def _members(self, members: Sequence[tuple[str, str, bool]], extra: str | None) -> str | None:
+    def _members(
+        self, members: Sequence[tuple[str, str, bool]], other: str | None, most: int | None
+    ) -> str | None:
         """The rule for a list of at least one member; None: there is none to list.
 
         Rule `list` begins with a member, `more` with a comma; both are made from the last member backwards.
+        `other`: of members that are not listed, `most` of them where there are no listed ones.
         """
-        following = extra  # the rule of a list from the next member on
+        following = other  # the rule of a list from the next member on
         must = False  # whether one of those is required
-        if extra is not None:
-            pair = self.rules.add(f'"," sp {extra}')
-            following = self.rules.add(f"{extra} {pair}*")
+        if other is not None:
+            pair = self.rules.add(f'"," sp {other}')
+            times = self.rules.repeat(pair, 0, None if most is None else most - 1)
+            following = self.rules.add(f"{other} {times}".strip())
         for key, value, optional in reversed(members):
             this = f"{literal(key + ':')} sp {value}"
             if following is not None:
@@ -171,16 +173,11 @@ class Build:
             must = must or not optional
         return following
 
-    def _extra(self, properties: dict[str, Any], schema: Any, path: str) -> tuple[str, str]:
-        """A member by any other name, and its value. No escapes in its name: they could spell a known one."""
-        language = self._language
-        plain = language.characters(
-            [(low, high) for low, high in ((0x20, 0x21), (0x23, 0x5B), (0x5D, 0x7E), *CHARACTERS[3:])]
-        )
-        names = language.either([language.text(name) for name in properties])
-        other = language.both([language.repeat(plain, 0, None), language.other_than(names)])
-        key = self._scalars.automaton(other, f"{path}.additionalProperties", quoted=True)
-        value = self.rule(schema, f"{path}.additionalProperties")
+    def _other(self, keys: Expression, schema: Any, path: str) -> tuple[str, str]:
+        """A member that is not listed, and its value."""
+        at = f"{path}.additionalProperties"
+        key = self._scalars.automaton(keys, at, quoted=True)
+        value = self.rule(schema, at)
         return self.rules.add(f'{key} ":" sp {value}'), value
 
     def _check_count(
@@ -190,5 +187,6 @@ class Build:
         least = wanted.get("minProperties", 0)
         if least > max(1, n_required) or (least and not members and not has_more):
             raise refused(f"{path}.minProperties", "more than are required cannot be counted")
-        if "maxProperties" in wanted and (has_more or wanted["maxProperties"] < len(members)):
+        most = wanted.get("maxProperties")
+        if most is not None and (most < 1 or (members if has_more else most < len(members))):
             raise refused(f"{path}.maxProperties", "fewer than there may be cannot be counted")

@@ -51,6 +51,8 @@ class Grammar:
         n_characters = len(json.dumps(schema))
         if n_characters > MAX_SCHEMA_CHARACTERS:
             raise refused(path, f"{n_characters} characters, at most {MAX_SCHEMA_CHARACTERS} are accepted")
+        if isinstance(schema, dict):  # a name for the whole, to which no reference inside it is relative
+            schema = {key: value for key, value in schema.items() if key != "$id"}
         name = Build(Normal(schema, path, self._work), self.rules, self._language, self._work).rule(
             schema, path
         )

@@ -13,7 +13,10 @@ Schema = dict[str, Any]
 TYPES = ("object", "array", "string", "number", "integer", "boolean", "null")
 _NUMERIC = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 OF_TYPE: dict[str, tuple[str, ...]] = {
-    "object": ("properties", "required", "additionalProperties", "minProperties", "maxProperties"),
+    "object": (
+        *("properties", "patternProperties", "additionalProperties", "propertyNames"),
+        *("required", "minProperties", "maxProperties"),
+    ),
     "array": ("items", "prefixItems", "minItems", "maxItems"),
     "string": ("minLength", "maxLength", "pattern", "format"),
     "number": _NUMERIC,
@@ -131,7 +134,7 @@ def _check(name: str, value: Any, path: str) -> None:
     elif name == "required":
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
             problem = "is not a list of names"
-    elif name == "properties":
+    elif name in ("properties", "patternProperties"):
         problem = None if isinstance(value, dict) else "is not an object"
     elif name in ("enum", "prefixItems"):
         problem = None if isinstance(value, list) and value else "is not a list of at least one"

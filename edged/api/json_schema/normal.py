@@ -26,7 +26,7 @@ MAX_ALTERNATIVES = 200
 _MAX_REFERENCES = 32
 _SMALLER = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
 _LARGER = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
-_OBJECT_PARTS = ("properties", "additionalProperties")
+_OBJECT_PARTS = ("properties", "patternProperties", "additionalProperties")
 _ARRAY_PARTS = ("prefixItems", "items")
 
 
@@ -163,6 +163,8 @@ def merged(one: Schema, other: Schema, path: str) -> Schema | None:
             made[name] = max(mine, theirs)
         elif name == "required":
             made[name] = list(dict.fromkeys([*mine, *theirs]))
+        elif name == "propertyNames":
+            made[name] = all_of([mine, theirs])
         elif name == "type":
             made[name] = _common_types(mine, theirs)
         elif name == "enum":
@@ -172,6 +174,10 @@ def merged(one: Schema, other: Schema, path: str) -> Schema | None:
         if name in ("type", "enum") and not made[name]:
             return None
     if any(name in one for name in _OBJECT_PARTS) and any(name in other for name in _OBJECT_PARTS):
+        if "patternProperties" in one or "patternProperties" in other:
+            raise refused(
+                step(path, "patternProperties"), "cannot be combined with other schemas' properties"
+            )
         made.update(_merged_properties(one, other))
     if any(name in one for name in _ARRAY_PARTS) and any(name in other for name in _ARRAY_PARTS):
         made.update(_merged_items(one, other))
@@ -183,10 +189,10 @@ def _merged_items(one: Schema, other: Schema) -> Schema:
     n_first = max(len(each.get("prefixItems", ())) for each in (one, other))
     made: Schema = {}
     if n_first:
-        made["prefixItems"] = [_all_of([_item(each, at) for each in (one, other)]) for at in range(n_first)]
+        made["prefixItems"] = [all_of([_item(each, at) for each in (one, other)]) for at in range(n_first)]
     rest = [each["items"] for each in (one, other) if "items" in each]
     if rest:
-        made["items"] = _all_of(rest)
+        made["items"] = all_of(rest)
     return made
 
 
@@ -199,11 +205,11 @@ def _merged_properties(one: Schema, other: Schema) -> Schema:
             each[name] if name in each else whole.get("additionalProperties", True)
             for each, whole in ((mine, one), (theirs, other))
         ]
-        properties[name] = _all_of(parts)
+        properties[name] = all_of(parts)
     made: Schema = {"properties": properties}
     rest = [each["additionalProperties"] for each in (one, other) if "additionalProperties" in each]
     if rest:
-        made["additionalProperties"] = _all_of(rest)
+        made["additionalProperties"] = all_of(rest)
     return made
 
 
@@ -212,7 +218,8 @@ def _item(schema: Schema, at: int) -> Any:
     return first[at] if at < len(first) else schema.get("items", True)
 
 
-def _all_of(parts: list[Any]) -> Any:
+def all_of(parts: list[Any]) -> Any:
+    """One schema that says what all of them say."""
     if any(part is False for part in parts):
         return False
     parts = [part for part in parts if part is not True]
@@ -256,12 +263,15 @@ def _fits(kind: str, types: list[str]) -> bool:
 
 def _never_has(one: Alternative, other: Alternative) -> bool:
     """Whether the other requires a property that is never generated for the one."""
-    if one.get("additionalProperties", False) is not False or not one.get("properties"):
+    others = one.get("additionalProperties", False) is not False or one.get("patternProperties")
+    if others or not one.get("properties"):
         return False
     return not set(other.get("required", ())) <= {*one["properties"], *one.get("required", ())}
 
 
 def _weight(schema: Schema) -> int:
     """What it costs to look at a schema once."""
-    sizes = (len(schema.get(name, ())) for name in ("properties", "required", "prefixItems"))
+    sizes = (
+        len(schema.get(name, ())) for name in ("properties", "patternProperties", "required", "prefixItems")
+    )
     return 1 + sum(sizes) // 16 + sum(map(len, schema.get("enum", ()))) // 50

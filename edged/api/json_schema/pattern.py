@@ -29,8 +29,8 @@ _SPACES: Ranges = joined(
 )
 _ASCII: Ranges = ((0, 0x7F),)
 _BEYOND: Ranges = ((0x80, LAST),)
-# Engines differ in what is a digit, a letter or a blank beyond ASCII. What is generated suits all of them: it
-# is of the narrow classes, and inside [^...] of none of the wide ones.
+# Engines differ in what is a digit, a letter or a blank beyond ASCII, and what ends a line. What is generated
+# suits all of them: it is of the narrow classes, and of none of the wide ones inside [^...] and (?!...).
 _NARROW = {
     "d": _DIGIT,
     "D": common(without(_DIGIT), _ASCII),
@@ -49,8 +49,12 @@ _WIDE = {
 }
 _CONTROLS = {"t": 9, "n": 10, "f": 12, "r": 13}
 _DOT = without(((10, 10), (13, 13), (0x2028, 0x2029)))
+_WIDE_DOT = without(((10, 10),))
 _COUNT = re.compile(r"\{(\d{1,6})(,(\d{0,6}))?\}")
 _CODE = re.compile(r"x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|u\{([0-9a-fA-F]{1,6})\}")
+
+_AHEAD = re.compile(r"\(\?([=!])")
+_NAMED = re.compile(r"\?P?<[A-Za-z_]\w*>")
 
 _HEX = "[0-9a-fA-F]"
 _DATE = (
@@ -61,12 +65,20 @@ _DATE = (
 _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](\.[0-9]{1,6})?(Z|[+\-]([01][0-9]|2[0-3]):[0-5][0-9])"
 _BYTE = "(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _LABEL = "[a-zA-Z0-9]([a-zA-Z0-9\\-]{0,30}[a-zA-Z0-9])?"
+_N = "[0-9]{1,4}"
+_CLOCK = f"T({_N}H({_N}M({_N}S)?)?|{_N}M({_N}S)?|{_N}S)"
+_DURATION = f"P(({_N}Y({_N}M({_N}D)?)?|{_N}M({_N}D)?|{_N}D)({_CLOCK})?|{_CLOCK}|{_N}W)"
+_GROUP = f"{_HEX}{{1,4}}"
+_URL_LETTERS = r"a-zA-Z0-9_.~\-"
 FORMATS = {
     "date": _DATE,
     "time": _TIME,
     "date-time": f"{_DATE}T{_TIME}",
     "uuid": f"{_HEX}{{8}}(-{_HEX}{{4}}){{3}}-{_HEX}{{12}}",
     "ipv4": rf"({_BYTE}\.){{3}}{_BYTE}",
+    "ipv6": f"({_GROUP}:){{7}}{_GROUP}|({_GROUP}:){{1,6}}:{_GROUP}|::{_GROUP}",
+    "duration": _DURATION,
+    "uri": rf"https?://{_LABEL}(\.{_LABEL}){{0,3}}(:[1-9][0-9]{{0,3}})?(/[{_URL_LETTERS}]*)*(\?[{_URL_LETTERS}=&]+)?",
     "hostname": rf"{_LABEL}(\.{_LABEL}){{0,3}}",
     "email": rf"[a-zA-Z0-9_+\-]{{1,32}}(\.[a-zA-Z0-9_+\-]{{1,32}})?@{_LABEL}(\.{_LABEL}){{1,3}}",
 }
@@ -76,19 +88,20 @@ class BadPattern(Exception):
     """Not expressible; says what."""
 
 
-def expression_of(language: Language, pattern: str) -> Expression:
-    """The strings in which a pattern is found. Raises BadPattern, TooLarge."""
+def expression_of(language: Language, pattern: str, *, wide: bool = False) -> Expression:
+    """The strings in which every engine finds a pattern; `wide`: any engine. Raises BadPattern, TooLarge."""
     if len(pattern) > MAX_PATTERN_CHARACTERS:
         raise BadPattern(f"{len(pattern)} characters, at most {MAX_PATTERN_CHARACTERS} are accepted")
-    return _Parser(language, pattern).whole()
+    return _Parser(language, pattern, wide=wide).whole()
 
 
 class _Parser:
     """One pattern, read from left to right."""
 
-    def __init__(self, language: Language, pattern: str) -> None:
+    def __init__(self, language: Language, pattern: str, *, wide: bool) -> None:
         self._language = language
         self._pattern = pattern
+        self._wide = wide
         self._at = 0
 
     def whole(self) -> Expression:
@@ -103,17 +116,43 @@ class _Parser:
     def _bound(self) -> Expression:
         anything = self._language.anything
         before = [] if self._take("^") else [anything]
-        middle = self._sequence(0)
-        after = [] if self._take("$") else [anything]
+        ahead = self._conditions(at_start=not before)
+        rest = self._language.sequence([self._sequence(0), *([] if self._take("$") else [anything])])
         if self._peek() not in ("", "|", ")"):
             raise BadPattern(f"`$` at {self._at - 1} is not at the end")
-        return self._language.sequence([*before, middle, *after])
+        return self._language.sequence([*before, self._language.both([*ahead, rest])])
+
+    def _conditions(self, *, at_start: bool) -> list[Expression]:
+        """What must follow, `(?=…)`, or must not, `(?!…)`, before anything else does."""
+        found = []
+        while sign := _AHEAD.match(self._pattern, self._at):
+            self._at = sign.end()
+            self._wide ^= sign[1] == "!"
+            ways = [self._ahead(at_start=at_start)]
+            while self._take("|"):
+                ways.append(self._ahead(at_start=at_start))
+            if not self._take(")"):
+                raise BadPattern("a group is not closed")
+            self._wide ^= sign[1] == "!"
+            follows = self._language.either(ways)
+            found.append(self._language.other_than(follows) if sign[1] == "!" else follows)
+        return found
+
+    def _ahead(self, *, at_start: bool) -> Expression:
+        if self._take("^") and not at_start:
+            raise BadPattern(f"`^` at {self._at - 1} is not at the start")
+        part = self._sequence(1)
+        return self._language.sequence([part, *([] if self._take("$") else [self._language.anything])])
 
     def _group(self, depth: int) -> Expression:
         if depth > MAX_PATTERN_DEPTH:
             raise BadPattern(f"groups nest deeper than {MAX_PATTERN_DEPTH}")
-        if self._take("?") and not self._take(":"):
-            raise BadPattern(f"`(?{self._peek()}` at {self._at - 2}: only (?: groups are supported")
+        if name := _NAMED.match(self._pattern, self._at):
+            self._at = name.end()
+        elif self._take("?") and not self._take(":"):
+            raise BadPattern(
+                f"`(?{self._peek()}` at {self._at - 2}: only (?:…) is supported there, (?=…) and (?!…) first"
+            )
         ways = [self._sequence(depth)]
         while self._take("|"):
             ways.append(self._sequence(depth))
@@ -162,18 +201,18 @@ class _Parser:
         if character in "*+?^{}]":
             raise BadPattern(f"`{character}` at {self._at - 1} is not supported there")
         if character == ".":
-            ranges = _DOT
+            ranges = _WIDE_DOT if self._wide else _DOT
         elif character == "[":
             ranges = self._class()
         elif character == "\\":
-            ranges = self._escape(_NARROW)
+            ranges = self._escape(_WIDE if self._wide else _NARROW)
         else:
             ranges = ((ord(character), ord(character)),)
         return self._language.characters(common(ranges, CHARACTERS))
 
     def _class(self) -> Ranges:
         negated = self._take("^")
-        classes = _WIDE if negated else _NARROW
+        classes = _WIDE if negated != self._wide else _NARROW
         found: list[tuple[int, int]] = []
         while not self._take("]"):
             first = self._member(classes)

@@ -73,28 +73,35 @@ class Scalars:
 
     def string(self, alternative: Alternative, path: str) -> str:
         """A string by its lengths, pattern and format."""
+        if "pattern" in alternative or "format" in alternative:
+            return self.automaton(self.expression(alternative, path), path, quoted=True)
         least, most = counts(alternative, "minLength", "maxLength", path)
-        parts = [
-            self._pattern(alternative, name, path) for name in ("pattern", "format") if name in alternative
-        ]
-        if parts:
-            if (least, most) != (0, None):
-                parts.append(self._language.repeat(self._language.characters(CHARACTERS), least, most))
-            return self.automaton(self._language.both(parts), path, quoted=True)
         if (least, most) == (0, None):
             return self.shared("string", path)
         self.shared("string", path)
         body = f'"\\"" {self._rules.repeat("char", least, most)} "\\""'
         return self._rules.shape(self._rules.add(body), Shape(path, _WIDTHS["string"]))
 
-    def _pattern(self, alternative: Alternative, name: str, path: str) -> Expression:
+    def expression(self, alternative: Alternative, path: str, *, wide: bool = False) -> Expression:
+        """The texts that are such strings; `wide`: also those of which that is disputed."""
+        least, most = counts(alternative, "minLength", "maxLength", path)
+        parts = [
+            self._pattern(alternative, name, path, wide=wide)
+            for name in ("pattern", "format")
+            if name in alternative
+        ]
+        if (least, most) != (0, None):
+            parts.append(self._language.repeat(self._language.characters(CHARACTERS), least, most))
+        return self._language.both(parts) if parts else self._language.anything
+
+    def _pattern(self, alternative: Alternative, name: str, path: str, *, wide: bool) -> Expression:
         pattern = alternative[name]
         if name == "format":
             if pattern not in FORMATS:
                 raise refused(step(path, name), f"only {', '.join(FORMATS)} are supported; leave it out")
             pattern = f"^({FORMATS[pattern]})$"
         try:
-            return expression_of(self._language, pattern)
+            return expression_of(self._language, pattern, wide=wide)
         except BadPattern as problem:
             raise refused(step(path, name), str(problem)) from problem
 

@@ -123,6 +123,7 @@ def _generate(wanted: CompletionRequest) -> protocol.Generate:
         cache_prompt=wanted.cache_prompt is not False,
         n=wanted.n_cmpl or 1,
         top_logprobs=wanted.n_probs or None,
+        tell_tokens=bool(wanted.return_tokens or wanted.stream),
     )
 
 

@@ -134,11 +134,12 @@ class CompletionDialect:
             self._new_lines.add(piece.index)
         if piece.finish_reason:
             self._last[piece.index] = piece
-        if text or piece.logprobs:
+        if text or piece.logprobs or piece.tokens:
             yield event(
                 Completion(
                     index=piece.index,
                     content=text,
+                    tokens=piece.tokens,
                     stop=False,
                     tokens_predicted=piece.n_generated,
                     tokens_evaluated=self.prompted.n_tokens,
@@ -162,9 +163,8 @@ class CompletionDialect:
 
     def _whole(self, answer: Answer, told: Told) -> Completion:
         made = self._ended(answer, told, content=answer.text, has_new_line="\n" in answer.text)
-        if not answer.logprobs:
-            return made
-        return msgspec.structs.replace(made, completion_probabilities=_probabilities(answer.logprobs))
+        probabilities = _probabilities(answer.logprobs) if answer.logprobs else UNSET
+        return msgspec.structs.replace(made, tokens=answer.tokens, completion_probabilities=probabilities)
 
     def _ended(self, end: Piece | Answer, told: Told, *, content: str, has_new_line: bool) -> Completion:
         n_tokens = told.n_prompt_tokens + end.n_generated

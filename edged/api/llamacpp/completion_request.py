@@ -67,6 +67,9 @@ class CompletionRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     json_schema: fields.JsonSchema = None
     ignore_eos: fields.IgnoreEos | None = None
     cache_prompt: fields.CachePrompt | None = None
+    return_tokens: Annotated[
+        bool | None, Meta(description="Name the answer's tokens; streams always do.")
+    ] = None
     response_fields: Annotated[
         list[str] | None, Meta(description="Only these fields of the answer; a/b moves b out of a.")
     ] = None
@@ -98,7 +101,6 @@ REFUSED = {
     "post_sampling_probs": Refused(
         "only probabilities before sampling are told; leave it out.", off=(False,)
     ),
-    "return_tokens": Refused("tokens are not told; send the content to /tokenize.", off=(False,)),
     "samplers": Refused(
         "the order of samplers is llama-server's, and is not changed; turn single ones off by their values.",
         off=(_SAMPLERS, ["penalties", *_SAMPLERS]),

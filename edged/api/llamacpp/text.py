@@ -1,6 +1,6 @@
 """llama.cpp's POST /tokenize, /detokenize and /apply-template: what a model makes of texts."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Annotated, Any, TypeVar
 
 from flask import Blueprint, Response, request
@@ -16,18 +16,19 @@ from edged.api.openai.messages import Message, conversation
 from edged.api.openai.tools import Tool, offer
 from edged.api.ready import Asking
 from edged.api.work import Api, Call
+from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
 from edged.runner import protocol
 
 _Answer = TypeVar("_Answer")
-_LENGTH = Meta(max_length=1_000_000)  # a second's work, in which the runner hears of no other request
+_MOST = 1_000_000  # a second's work, in which the runner hears of no other request
 
 
 class TokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """A text."""
 
     model: fields.OneModel | None = None
-    content: Annotated[str, _LENGTH, Meta(description="The text, of up to a million characters.")]
+    content: Annotated[str, Meta(description="The text, of up to a million characters.")]
     add_special: Annotated[
         bool | None, Meta(description="Put what the model begins a text with in front; false by default.")
     ] = None
@@ -55,7 +56,7 @@ class DetokenizeRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     """Tokens."""
 
     model: fields.OneModel | None = None
-    tokens: Annotated[list[Token], _LENGTH, Meta(description="The tokens by number, up to a million.")]
+    tokens: Annotated[list[Token], Meta(description="The tokens by number, up to a million.")]
     keep_alive: fields.KeepAlive | None = None
 
 
@@ -127,6 +128,7 @@ def routes(api: Api) -> Blueprint:
     def tokenize() -> Response:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, TOKENIZE, TokenizeRequest)
+        _check_length(wanted.content, "content")
         call = api.call(vocabulary_of(api, wanted.model), None, patience, wanted.keep_alive)
         frame = protocol.Tokenize(
             id=0,
@@ -148,6 +150,7 @@ def routes(api: Api) -> Blueprint:
     def detokenize() -> Response:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, DETOKENIZE, DetokenizeRequest)
+        _check_length(wanted.tokens, "tokens")
         call = api.call(vocabulary_of(api, wanted.model), None, patience, wanted.keep_alive)
         frame = protocol.Detokenize(id=0, tokens=tuple(wanted.tokens))
         return json_answer(
@@ -174,6 +177,11 @@ def routes(api: Api) -> Blueprint:
         )
 
     return blueprint
+
+
+def _check_length(given: Sized, name: str) -> None:
+    if len(given) > _MOST:
+        raise InvalidRequest(f"{name}: {len(given)} at once, at most {_MOST} are accepted; send parts", name)
 
 
 def _text(piece: bytes) -> str | tuple[int, ...]:

@@ -46,7 +46,7 @@ class ChatRequest(Struct, kw_only=True, forbid_unknown_fields=True):
     ) = None
     tools: Annotated[list[Tool], Meta(description="Functions that the model may call.")] | None = None
     format: Format | None = None
-    options: Options | None = None
+    options: Annotated[Options | None, Meta(description="How to sample, and how long the answer is.")] = None
     stream: Stream | None = None
     think: Think | None = None
     logprobs: Logprobs | None = None

@@ -6,12 +6,22 @@ from flask import Response
 
 from edged.api.ready import Asking
 from edged.api.work import Api, Call
+from edged.errors import InvalidRequest
 
 
 def load_or_unload(api: Api, call: Call, write: Callable[..., bytes], shown: str) -> Response:
-    """Load the model and wait for that; with `keep_alive: 0` unload it once its requests are answered."""
+    """Load the model and wait for that; with `keep_alive: 0` unload it once its requests are answered.
+
+    Raises InvalidRequest for a model that is never unloaded.
+    """
     if call.keep_alive_s == 0:
-        if api.pool.status(call.model).state in ("loading", "ready"):
+        status = api.pool.status(call.model)
+        if status.pinned:
+            raise InvalidRequest(
+                f"keep_alive: {call.model} is pinned; set models.{call.model}.pinned to false to unload it",
+                "keep_alive",
+            )
+        if status.state in ("loading", "ready"):
             api.pool.keep(call.model, 0.0)
         reason = "unload"
     else:

@@ -16,7 +16,7 @@ from edged.api.ollama import names
 from edged.api.work import Api
 from edged.config.paths import model_path
 from edged.lifecycle.holding import Holding, holdings
-from edged.lifecycle.model_facts import ModelFacts, ModelFiles, chat_template, digest
+from edged.lifecycle.model_facts import ModelFacts, ModelFiles, digest
 from edged.lifecycle.status import ModelStatus
 
 SPOKEN = "0.13.0"  # the version of ollama whose API this is: clients ask for a least one
@@ -44,6 +44,7 @@ class Listed(Struct, kw_only=True):
     size: Annotated[int, Meta(description="Bytes of its file.")]
     digest: Annotated[str, Meta(description="Changes when its file does.")]
     details: Details
+    capabilities: list[str]
 
 
 class Tags(Struct, kw_only=True):
@@ -147,8 +148,8 @@ def routes(api: Api) -> Blueprint:
 
     @blueprint.get(TAGS.path)
     def tags() -> Response:
-        usable = [status.model for status in api.pool.statuses() if status.given_up != "file"]
-        return json_answer(Tags(models=[_listed(model, facts(model)) for model in usable]))
+        usable = [status for status in api.pool.statuses() if status.given_up != "file"]
+        return json_answer(Tags(models=[_listed(status, facts(status.model)) for status in usable]))
 
     @blueprint.get(PS.path)
     def ps() -> Response:
@@ -182,14 +183,15 @@ def _path(api: Api, model: str) -> str:
     return handle.plan.path if handle is not None else str(model_path(api.config, model))
 
 
-def _listed(model: str, facts: ModelFacts) -> Listed:
+def _listed(status: ModelStatus, facts: ModelFacts) -> Listed:
     return Listed(
-        name=names.shown(model),
-        model=names.shown(model),
+        name=names.shown(status.model),
+        model=names.shown(status.model),
         modified_at=_time(facts.modified_s),
         size=facts.size_bytes,
-        digest=digest(model, facts),
+        digest=digest(status.model, facts),
         details=_details(facts),
+        capabilities=_capabilities(status, facts),
     )
 
 
@@ -209,23 +211,23 @@ def _running(status: ModelStatus, facts: ModelFacts, held: Holding) -> Running:
 
 def _shown(api: Api, status: ModelStatus, facts: ModelFacts) -> Shown:
     path, handle = _path(api, status.model), api.pool.handles.get(status.model)
-    template = chat_template(path) or ""
     parameters = [] if handle is None else [("num_ctx", handle.plan.n_ctx)]
     return Shown(
         modelfile="\n".join([f"FROM {path}", *(f"PARAMETER {name} {value}" for name, value in parameters)]),
         parameters="\n".join(f"{name:<30} {value}" for name, value in parameters),
-        template=template,
+        template=facts.chat_template or "",
         license=facts.license or "",
         details=_details(facts),
         model_info=_model_info(facts),
-        capabilities=_capabilities(status, template),
+        capabilities=_capabilities(status, facts),
         modified_at=_time(facts.modified_s),
     )
 
 
-def _capabilities(status: ModelStatus, template: str) -> list[str]:
+def _capabilities(status: ModelStatus, facts: ModelFacts) -> list[str]:
     if status.kind == "embed":
         return ["embedding"]
+    template = facts.chat_template or ""
     if status.kind == "rank":  # ollama has no such models
         return []
     thinks = "<think>" in template or "enable_thinking" in template

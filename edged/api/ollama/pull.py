@@ -136,8 +136,11 @@ def _notices(follower: Follower, has_gone: Callable[[], bool]) -> Iterator[Notic
 
 
 def _progress(notice: Notice) -> Progress:
+    """A step without a total has no bar: clients would have nothing to make one of."""
     if not isinstance(notice, Step):
         return Progress(status=notice.text)
+    if notice.total_bytes is None:
+        return Progress(status=notice.label)
     digest = hashlib.sha256(notice.label.encode()).hexdigest()
     return Progress(
         status=notice.label,

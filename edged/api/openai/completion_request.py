@@ -13,7 +13,7 @@ from edged.api.openai.streaming import StreamOptions
 Prompt = Annotated[
     Input,
     Meta(
-        description="A text or a list of tokens; also in a list of one. Nothing in a text is a control token."
+        description="A text or a list of tokens, or up to 32 of these. Nothing in a text is a control token."
     ),
 ]
 

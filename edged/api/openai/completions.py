@@ -5,7 +5,6 @@ from flask import Blueprint, Response, request
 
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
-from edged.api.errors import Unsupported
 from edged.api.generation.course import Ordered
 from edged.api.generation.events import PlainReader
 from edged.api.generation.run import Run
@@ -16,7 +15,10 @@ from edged.api.openai.inputs import inputs_of
 from edged.api.openai.response_format import given, grammar
 from edged.api.openai.streaming import LAST, wants_usage
 from edged.api.work import Api
+from edged.errors import InvalidRequest
 from edged.runner import protocol
+
+_MAX_PROMPTS = 32
 
 COMPLETIONS = Endpoint(
     method="POST",
@@ -43,7 +45,7 @@ def routes(api: Api) -> Blueprint:
         patience = api.patience(request.environ)
         wanted = read_request(request.environ, COMPLETIONS, CompletionRequest)
         call = api.call(wanted.model, "generate", patience, wanted.keep_alive)
-        ordered = Ordered(generate_of(wanted), lambda _: PlainReader())
+        ordered = ordered_of(wanted)
         dialect = CompletionDialect(
             call.model,
             logprobs=wanted.logprobs is not None,
@@ -54,16 +56,16 @@ def routes(api: Api) -> Blueprint:
     return blueprint
 
 
-def generate_of(wanted: CompletionRequest) -> protocol.Generate:
-    """What a runner is to do. Raises InvalidRequest."""
+def ordered_of(wanted: CompletionRequest) -> Ordered:
+    """What a runner is to do: one generation for each prompt. Raises InvalidRequest."""
     texts, token_lists = inputs_of(wanted.prompt, "prompt")
-    if len(texts) + len(token_lists) > 1:
-        raise Unsupported("prompt: one prompt per request is supported; send several requests", "prompt")
+    if len(texts) + len(token_lists) > _MAX_PROMPTS:
+        raise InvalidRequest(
+            f"prompt: at most {_MAX_PROMPTS} prompts are accepted; send several requests", "prompt"
+        )
     shape = grammar(wanted.grammar, given(wanted.json_schema))
-    return protocol.Generate(
+    usual = protocol.Generate(
         id=0,
-        text=next(iter(texts), None),
-        tokens=next(iter(token_lists), None),
         sampling=msgspec.structs.replace(sampling_of(wanted), grammar=shape),
         max_tokens=wanted.max_tokens,
         stop=stops_of(wanted.stop),
@@ -71,3 +73,8 @@ def generate_of(wanted: CompletionRequest) -> protocol.Generate:
         n=wanted.n or 1,
         top_logprobs=wanted.logprobs,
     )
+    first, *others = (
+        *(msgspec.structs.replace(usual, text=text) for text in texts),
+        *(msgspec.structs.replace(usual, tokens=tokens) for tokens in token_lists),
+    )
+    return Ordered(first, lambda _: PlainReader(), tuple(others))

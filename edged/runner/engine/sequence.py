@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from edged.runner.engine.candidates import Logits
 from edged.runner.engine.speculation import Lookup
 from edged.runner.engine.text import HeldLogprobs, TextStream
@@ -45,7 +47,9 @@ class Sequence:
     may_draft: bool = True  # False: the same tokens every time, to the last rounding
     control_pieces: bool = False  # control tokens give their text
     opens_reasoning: bool = False  # its prompt ends where the model is to think
+    tell_tokens: bool = False  # its client wants their numbers
     whole: bool = False  # its client takes all at once
+    _n_told: int = 0  # tokens that were told
     _held: list[TokenEvent] | None = None  # what was not sent, after the first event
     _lookup: Lookup | None = None
 
@@ -68,22 +72,24 @@ class Sequence:
         if not event.text and not event.finish_reason:
             return None
         if not self.whole:
-            return event
+            return self._with_tokens(event)
         if self._held is None:
             self._held = []
-            return event
+            return self._with_tokens(event)
         self._held.append(event)
         if event.finish_reason is None:
             return None
-        return TokenEvent(
-            event.id,
-            "".join(each.text for each in self._held),
-            event.n_generated,
-            event.finish_reason,
-            event.index,
-            tuple(entry for each in self._held for entry in each.logprobs),
-            event.stopped_by,
-        )
+        text = "".join(each.text for each in self._held)
+        logprobs = tuple(entry for each in self._held for entry in each.logprobs)
+        return self._with_tokens(replace(event, text=text, logprobs=logprobs))
+
+    def _with_tokens(self, event: TokenEvent) -> TokenEvent:
+        """With those that came since the last event that was sent."""
+        if not self.tell_tokens:
+            return event
+        tokens = tuple(self.tokens[self.n_prompt_tokens + self._n_told :])
+        self._n_told += len(tokens)
+        return replace(event, tokens=tokens)
 
     def lookup(self) -> Lookup | None:
         """What its own past says of its next tokens; None where no draft is allowed."""

@@ -47,6 +47,7 @@ class TokenEvent(msgspec.Struct, frozen=True, array_like=True):
     index: Count = 0  # which of the request's `n` answers
     logprobs: tuple[TokenLogprob, ...] = ()  # of the tokens that `text` completes, if they were asked for
     stopped_by: str = ""  # the stop text that ended it
+    tokens: tuple[Count, ...] = ()  # since the last event, if they were asked for
 
 
 class Step(msgspec.Struct, frozen=True, tag="step"):

@@ -47,6 +47,7 @@ class Generate(msgspec.Struct, frozen=True, tag="generate", kw_only=True):
     cache_prompt: bool = True  # False: the whole prompt is computed
     n: int = 1  # answers to the same prompt; each is sampled with a seed of its own
     top_logprobs: int | None = None  # how many of the likeliest tokens to name beside each; None: no logprobs
+    tell_tokens: bool = False  # their numbers beside their text
     whole: bool = False  # the client takes all at once: only the first tokens and the rest are sent
 
 

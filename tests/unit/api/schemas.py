@@ -38,6 +38,7 @@ EXPRESSION = {
 
 HONOURED: list[Any] = [
     True,
+    {"$id": "https://example.com/it", "$ref": "#/$defs/a", "$defs": {"a": {"type": "null"}}},
     {},
     {"type": "object"},
     {"type": "array"},
@@ -76,6 +77,10 @@ HONOURED: list[Any] = [
     {"type": "string", "pattern": "^[^a-z]\\w+?\\s\\S.$", "minLength": 9},
     {"type": "string", "pattern": "^\\u00e9\\x41[\\-a\\]]{1,3}$"},
     {"type": "string", "pattern": "^a*$", "minLength": 2, "maxLength": 4},
+    {"type": "string", "pattern": "^(?=.*[A-Z])(?=.*\\d)(?!.*0)[A-Za-z\\d]{8,}$"},
+    {"type": "string", "pattern": "^(?!^[-+.]*$)[+-]?0*\\d*\\.?\\d*$"},  # pydantic's Decimal
+    {"type": "string", "pattern": "^(?!.*[\\s\\d]).{1,3}$", "maxLength": 3},
+    {"type": "string", "pattern": "^(?P<first>a|b)(?P<_2>c)$"},
     *({"type": "string", "format": name} for name in FORMATS),
     {"type": "string", "format": "date", "pattern": "^2024-"},
     {"items": {"type": "integer"}, "minItems": 2, "maxItems": 4},
@@ -100,6 +105,19 @@ HONOURED: list[Any] = [
     },
     {"type": "object", "additionalProperties": {"type": "array", "items": {"type": "string"}}},
     {"type": "object", "additionalProperties": False},
+    {"type": "object", "maxProperties": 2},
+    {"additionalProperties": {"type": "integer"}, "minProperties": 1, "maxProperties": 1},
+    {"patternProperties": {"^[a-c]{2}$": {"type": "integer"}}, "additionalProperties": False},
+    {
+        "type": "object",
+        "properties": {"ab": {"minimum": 3}, "x": {"type": "null"}},
+        "required": ["x", "bb", "c"],
+        "patternProperties": {"^[ab]+$": {"type": "integer"}, "b": {"maximum": 9}},
+        "additionalProperties": {"type": "boolean"},
+    },
+    {"propertyNames": {"enum": ["a", "b", 3]}, "additionalProperties": {"type": "number"}},
+    {"propertyNames": {"pattern": "^x-", "maxLength": 4}, "properties": {"a": {}}, "maxProperties": 2},
+    {"allOf": [{"propertyNames": {"minLength": 2}}, {"propertyNames": {"maxLength": 3}}], "type": "object"},
     {"anyOf": [{"type": "integer"}, {"type": "number", "minimum": 3}, {"enum": ["a", 3]}, {"minLength": 1}]},
     {"oneOf": [{"type": "integer"}, {"type": "string"}, {"enum": [None, True]}]},
     {"oneOf": [{"properties": {"a": {}}, "required": ["a"]}, {"properties": {"b": {}}, "required": ["b"]}]},

@@ -46,6 +46,7 @@ def test_nothing_unknown_is_taken(endpoint: Endpoint) -> None:
 def test_each_field_is_explained(endpoint: Endpoint) -> None:
     for field in fields_of(endpoint):
         assert field.text or "." in field.name or "[" in field.name, field
+        assert not field.text or field.text.endswith("."), field
 
 
 @every_taking

@@ -102,6 +102,10 @@ def test_code_points_in_patterns() -> None:
     }
 
 
+def test_groups_may_have_names() -> None:
+    assert set(texts({"type": "string", "pattern": "^(?<x>a)(?P<y>b)$"})) == {'"ab"'}
+
+
 def test_dates_are_of_the_calendar() -> None:
     for value in check({"type": "string", "format": "date"}, n=400):
         datetime.date.fromisoformat(value)
@@ -136,7 +140,12 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": []}, "schema.type"),
     ({"not": {}}, "schema.not: "),
     ({"if": {}, "then": {}}, "schema.if: "),
-    ({"patternProperties": {}}, "schema.patternProperties: "),
+    ({"patternProperties": 3}, "schema.patternProperties: "),
+    ({"patternProperties": {"(?<=a)b": {}}}, "schema.patternProperties.(?<=a)b"),
+    ({"patternProperties": dict.fromkeys("abcd", True)}, "schema.patternProperties: 4"),
+    ({"allOf": [{"patternProperties": {"a": {}}}, {"properties": {"a": {}}}]}, "schema.patternProperties: "),
+    ({"propertyNames": 3}, "schema.propertyNames: "),
+    ({"propertyNames": {"pattern": "^a"}, "required": ["b"]}, "schema.properties.b: nothing"),
     ({"uniqueItems": True}, "schema.uniqueItems: "),
     ({"contains": {}}, "schema.contains: "),
     ({"properties": {"a": {"properties": {"b": {"dependentSchemas": {}}}}}}, "properties.a.properties.b.dep"),
@@ -156,10 +165,14 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "string", "minLength": -1}, "schema.minLength"),
     ({"type": "string", "minLength": True}, "schema.minLength"),
     ({"type": "string", "maxLength": 10**9}, "schema.maxLength"),
-    ({"type": "string", "format": "uri"}, "schema.format: only date"),
+    ({"type": "string", "format": "json-pointer"}, "schema.format: only date"),
     ({"type": "string", "pattern": "^(a"}, "schema.pattern"),
     ({"type": "string", "pattern": "a)"}, "schema.pattern"),
-    ({"type": "string", "pattern": "(?=a)b"}, "schema.pattern"),
+    ({"type": "string", "pattern": "a(?=b)"}, "schema.pattern"),
+    ({"type": "string", "pattern": "(?!^a)b"}, "schema.pattern"),
+    ({"type": "string", "pattern": "^(?!a"}, "schema.pattern"),
+    ({"type": "string", "pattern": "^(?=a)b"}, "nothing fulfils"),
+    ({"properties": {"a": {"$id": "x"}}}, "schema.properties.a.$id"),
     ({"type": "string", "pattern": "(a)\\1"}, "schema.pattern"),
     ({"type": "string", "pattern": "\\bword"}, "schema.pattern"),
     ({"type": "string", "pattern": "a**"}, "schema.pattern"),
@@ -183,7 +196,8 @@ REFUSED: list[tuple[Any, str]] = [
     ({"type": "object", "properties": {"a": False}, "required": ["a"]}, "nothing fulfils"),
     ({"type": "object", "properties": {"a": {}}, "minProperties": 2}, "schema.minProperties"),
     ({"type": "object", "properties": {"a": {}, "b": {}}, "maxProperties": 1}, "schema.maxProperties"),
-    ({"type": "object", "maxProperties": 1}, "schema.maxProperties"),
+    ({"type": "object", "maxProperties": 0}, "schema.maxProperties"),
+    ({"properties": {"a": {}}, "additionalProperties": True, "maxProperties": 3}, "schema.maxProperties"),
     ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "schema.oneOf: "),
     ({"oneOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]}, "schema.oneOf: "),
     ({"allOf": [{"pattern": "a"}, {"pattern": "b"}]}, "two different pattern"),
@@ -305,7 +319,7 @@ _ATOM = st.sampled_from(["a", "b", "[a-c]", "\\d", ".", "[^a]", '"', "\\\\", "(a
 _TIMES = st.sampled_from(["", "*", "+", "?", "{2}", "{1,3}", "+?"])
 _PATTERN = st.builds(
     lambda start, parts, end: start + "".join(parts) + end,
-    st.sampled_from(["^", ""]),
+    st.sampled_from(["^", "", "^(?=.*a)", "^(?!b|ab$)", "(?!aa)", "(?=a|.b)(?!ab)"]),
     st.lists(st.builds(str.__add__, _ATOM, _TIMES), max_size=4),
     st.sampled_from(["$", ""]),
 )  # fmt: skip
@@ -327,6 +341,8 @@ def _composed(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     objects = _typed(
         "object",
         properties=properties,
+        patternProperties=st.dictionaries(_PATTERN.filter(bool), inner, max_size=2),
+        propertyNames=st.sampled_from([{"maxLength": 2}, {"pattern": "^a"}, {"enum": ["a", "b"]}]),
         required=st.lists(_NAMES, max_size=2),
         additionalProperties=st.booleans() | inner,
     )

@@ -19,8 +19,7 @@ def test_a_file_tells_what_it_is(model: Path) -> None:
     facts = ModelFiles().facts(str(model))
     assert (facts.architecture, facts.n_parameters, facts.weights) == ("llama", 64 * 256, "F32")
     assert facts.size_bytes == model.stat().st_size
-    assert not facts.has_chat_template
-    assert chat_template(str(model)) is None
+    assert facts.chat_template is None
 
 
 def test_a_file_is_read_once_until_it_changes(

@@ -61,8 +61,6 @@ def start() -> Iterator[Any]:
     yield begin
     for each in started:
         each.close()
-    for _ in started:
-        os.wait()
 
 
 def _variables(**more: Any) -> dict[str, Any]:

@@ -89,18 +89,19 @@ class ResponsesDialect:
         return (comment(how_far),)
 
     def failed(self, error: EdgedError) -> Iterable[bytes]:
-        """The error, and if it had begun, that it has failed."""
+        """The error, and that the response has failed, which clients look for after its beginning."""
+        if not self._has_begun:
+            yield from self.opening()
         row = row_of(error)
         param = error.param if isinstance(error, InvalidRequest) else None
         yield _named(
             Error(code=row.code, message=str(error), param=param, sequence_number=self._output.number())
         )
-        if self._has_begun:
-            failure = ResponseError(code=_CODES.get(row.status, "server_error"), message=str(error))
-            response = msgspec.structs.replace(
-                self._asked, status="failed", error=failure, output=tuple(self._output.items)
-            )
-            yield _named(Failed(response=response, sequence_number=self._output.number()))
+        failure = ResponseError(code=_CODES.get(row.status, "server_error"), message=str(error))
+        response = msgspec.structs.replace(
+            self._asked, status="failed", error=failure, output=tuple(self._output.items)
+        )
+        yield _named(Failed(response=response, sequence_number=self._output.number()))
 
     def _ended(self, output: tuple[OutputItem, ...], told: Told, thinking: Thinking) -> ResponseObject:
         return msgspec.structs.replace(

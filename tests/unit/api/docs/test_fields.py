@@ -20,6 +20,8 @@ class Part(Struct, kw_only=True):
     role: Literal["user", "system"]
     content: str | list[Text | Image] | None = None
     parts: list["Part"] | None = None
+    picture: Annotated[Any, Meta(description="Refused: models read text only.")] = None
+    parsed: Annotated[Any, Meta(description="Changes nothing.")] = None
 
 
 class Asked(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -50,8 +52,10 @@ def test_every_field_is_there_with_those_within() -> None:
     assert list(rows()) == [
         *("model", "n", "warmth", "messages", "messages[].role", "messages[].content"),
         *("messages[].content[].type", "messages[].content[].text", "messages[].content[].url"),
-        *("messages[].parts", "biases", "biases.*.role", "biases.*.content"),
-        *("biases.*.content[].type", "biases.*.content[].text", "biases.*.content[].url", "biases.*.parts"),
+        *("messages[].parts", "messages[].picture", "messages[].parsed"),
+        *("biases", "biases.*.role", "biases.*.content"),
+        *("biases.*.content[].type", "biases.*.content[].text", "biases.*.content[].url"),
+        *("biases.*.parts", "biases.*.picture", "biases.*.parsed"),
         *("schema", "user", "audio"),
     ]
 
@@ -72,5 +76,8 @@ def test_values_and_meanings() -> None:
 
 def test_fates() -> None:
     found = rows()
+    picture, parsed = found["messages[].picture"], found["messages[].parsed"]
+    assert (picture.fate, picture.text) == ("refused", "models read text only.")
+    assert (parsed.fate, parsed.text) == ("no effect", "")
     assert (found["user"].fate, found["user"].text) == ("no effect", "nobody is told.")
     assert (found["audio"].fate, found["audio"].values) == ("refused", 'null or false or "off"')

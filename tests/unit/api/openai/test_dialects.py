@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,7 @@ from edged.api.generation.events import CallDelta, Collected, Delta, FinishReaso
 from edged.api.openai.chat_answer import ChatDialect
 from edged.api.openai.responses.dialect import ResponsesDialect
 from edged.api.openai.responses.request import ResponsesRequest
+from edged.errors import Overloaded
 from edged.runner.protocol import Generate, TokenLogprob
 
 Json = dict[str, Any]
@@ -133,3 +135,13 @@ def _nameless(response: Json) -> Json:
 def _text(item: Json) -> str:
     text: str = item["arguments"] if item["type"] == "function_call" else item["content"][0]["text"]
     return text
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_response_that_fails_has_begun(begun: bool) -> None:
+    dialect = ResponsesDialect("m", ResponsesRequest(input="a"), Generate(id=0))
+    stream = [*(dialect.opening() if begun else ()), *dialect.failed(Overloaded("full", 1.0))]
+    events = [json.loads(part.decode().partition("data: ")[2]) for part in stream]
+    kinds = [event["type"].removeprefix("response.") for event in events]
+    assert kinds == ["created", "in_progress", "error", "failed"]
+    assert events[-1]["response"]["error"] == {"code": "rate_limit_exceeded", "message": "full"}

@@ -301,6 +301,20 @@ def test_embeddings_are_batched_across_requests_and_keep_their_order() -> None:
     assert np.allclose(rows, [[1, 0]] * 5), "unit vectors"
 
 
+@pytest.mark.parametrize(
+    ("whole", "told"), [(False, [(4,), (3,), (2,), (1,), ()]), (True, [(4,), (3, 2, 1)])]
+)
+def test_tokens_are_told_once_where_that_is_asked_for(whole: bool, told: list[tuple[int, ...]]) -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    sequence = _sequence(1, [5])
+    sequence.whole, sequence.tell_tokens = whole, True
+    worker.add(sequence)
+    _finish(worker)
+    events = [event for frame in sent if isinstance(frame, Step) for event in frame.events]
+    assert [event.tokens for event in events] == told
+
+
 def test_scores_are_told_as_they_are() -> None:
     sent: list[FromRunner] = []
     decoder = CountingDecoder()
