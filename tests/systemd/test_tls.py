@@ -1,4 +1,4 @@
-"""HTTPS as a service: the key is its own file's group's to read, and a renewed certificate needs no restart."""
+"""HTTPS as a service: the key is a group's to read, and a renewed certificate needs no restart."""
 
 import shutil
 import ssl
