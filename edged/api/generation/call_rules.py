@@ -15,7 +15,8 @@ from edged.runner.protocol import ToolFormat
 
 _SPACE = '" "?'
 _LINE = '"\\n"?'
-_MORE = "{0,15}"  # calls in one answer, after the first
+MOST_CALLS = 16  # in one answer
+_MORE = f"{{0,{MOST_CALLS - 1}}}"
 
 
 class CallRules(NamedTuple):

@@ -61,12 +61,13 @@ class Shape:
         """The rule for a tool's arguments: any object where they cannot be held, and need not be."""
         path = f"tools.{tool.name}.parameters"
         schema = json.loads(tool.parameters) if tool.parameters else _NO_ARGUMENTS
-        if schema.get("type", "object") != "object":
+        kinds = schema.get("type", "object")
+        if "object" not in (kinds if isinstance(kinds, list) else [kinds]):
             raise InvalidRequest(f"{path}.type: is not object, as arguments are", "tools")
         strict = tool.name in self._offer.strict
         try:
             if held or strict:
-                return self._grammar.rule({"type": "object", **schema}, path)
+                return self._grammar.rule({**schema, "type": "object"}, path)
         except Unsupported:
             if strict:
                 raise

@@ -27,7 +27,7 @@ OF_TYPE: dict[str, tuple[str, ...]] = {
 COMBINED = ("$ref", "allOf", "anyOf", "oneOf", "nullable")
 _ASSERTIONS = frozenset({"type", "enum", "const"}.union(*OF_TYPE.values()))
 _COUNTS = ("minProperties", "maxProperties", "minItems", "maxItems", "minLength", "maxLength")
-_ANNOTATIONS = frozenset(
+ANNOTATIONS = frozenset(
     {
         *("title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly"),
         *("$comment", "$schema", "$anchor", "$defs", "definitions", "discriminator", "externalDocs"),
@@ -65,7 +65,7 @@ def assertions(schema: Any, path: str) -> Schema:
             own[name] = value
         elif name in _OFF and value == _OFF[name]:
             continue
-        elif name not in _ANNOTATIONS and name not in COMBINED and not name.startswith("x-"):
+        elif name not in ANNOTATIONS and name not in COMBINED and not name.startswith("x-"):
             raise refused(step(path, name), "edged cannot hold this keyword; leave it out")
     if "enum" in own:
         own["enum"] = {canonical(value): value for value in own["enum"]}
