@@ -11,6 +11,7 @@ from edged.api.work import Api
 from edged.config.schema import Access
 from edged.errors import EdgedError
 from edged.service.liveness import Environ, StartResponse, Wsgi
+from edged.service.wire import REQUEST_ID
 
 
 class Door:
@@ -30,7 +31,7 @@ class Door:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """WSGI."""
         visit = Visit(environ)
-        more = [("X-Request-Id", visit.request_id)]
+        more = [(REQUEST_ID, visit.request_id)]
         more += cors.headers(environ, self._api.config.access.cors_origins)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: object = None) -> object:

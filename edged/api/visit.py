@@ -4,17 +4,15 @@ Bodies, prompts and keys are never logged: what is written of a request is its m
 """
 
 import logging
-import re
-import secrets
 import time
 from typing import Self
 
 from edged.service.liveness import Environ
+from edged.service.wire import request_id
 from edged.telemetry.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PLACE = "edged.visit"
 
 
@@ -23,8 +21,7 @@ class Visit:
 
     def __init__(self, environ: Environ) -> None:
         self._began_s = time.monotonic()
-        given = environ.get("HTTP_X_REQUEST_ID", "")
-        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        self.request_id = request_id(environ.get("HTTP_X_REQUEST_ID", ""))
         self.method: str = environ["REQUEST_METHOD"]
         self.path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
         self.client: str = environ["REMOTE_ADDR"]  # later the name of its key, if it has one

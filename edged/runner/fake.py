@@ -4,10 +4,9 @@
     fake:embed?n_embd=4                    unit vectors made of the input's length
     fake:rank                              how many of the query's words a document has
 
-Asked for the tokens of a text it tells its bytes (not those words that it counts).
-
-The rest of the path says how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so
-that the life cycle and HTTP are tested with real processes.
+Asked for the tokens of a text it tells its bytes (not those words that it counts). The rest of the path says
+how it misbehaves; see `Knobs`. It speaks the real protocol over the real socket, so that the life cycle and
+HTTP are tested with real processes.
 Started as `python -m edged.runner.fake FD PULSE_FD`.
 """
 

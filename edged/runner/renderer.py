@@ -63,15 +63,10 @@ class Renderer:
         """What was found out about the template. Raises ModelFileError where it cannot be used."""
         try:
             raw = _receive(self._control)
-        except OSError as error:
+        except OSError:  # it has ended before it had read everything
             raw = None
-            reason = f": {error}"
-        else:
-            reason = ""
         if raw is None:
-            raise ModelFileError(
-                "the model's chat template takes too long to compile, or too much memory" + reason
-            )
+            raise ModelFileError("the model's chat template takes too long to compile, or too much memory")
         if raw.startswith(_PROBLEM):
             raise ModelFileError(raw[1:].decode("utf-8", "replace"))
         return msgspec.json.decode(raw[1:], type=Traits)
@@ -185,7 +180,9 @@ def _limit(compute_s: float) -> None:
     signal.setitimer(signal.ITIMER_PROF, compute_s)
     n_pages = int(Path("/proc/self/statm").read_text().split()[0])
     most_bytes = n_pages * resource.getpagesize() + _MEMORY_BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most_bytes, resource.RLIM_INFINITY))
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    if hard == resource.RLIM_INFINITY or most_bytes < hard:
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, hard))
 
 
 # ---- one line: a length, and so many bytes ----

@@ -4,6 +4,7 @@ Every phase of a connection has a deadline. Ages are counted with the monotonic 
 because waitress stamps with the wall clock, which jumps by years when a board without a clock finds NTP.
 """
 
+import logging
 import socket
 import time
 from collections.abc import Iterator
@@ -14,7 +15,9 @@ from waitress.channel import HTTPChannel
 from waitress.task import ErrorTask, WSGITask
 
 from edged.service.parser import Parser, WrongScheme
-from edged.service.wire import error_body
+from edged.service.wire import REQUEST_ID, error_body, request_id
+
+log = logging.getLogger(__name__)
 
 HANDSHAKE_RECORD = 0x16  # the first byte of what a client with TLS sends; no HTTP begins with it
 Phase = Literal["header", "body", "work", "output", "idle", "linger"]
@@ -53,9 +56,16 @@ class JsonErrorTask(ErrorTask):
         error = self.request.error
         kind, code = _ERRORS.get(error.code, ("server_error", "internal_error"))
         code = error.name if isinstance(error, WrongScheme) else code
-        body = error_body(self.request.path, self._message(error), kind, code)
+        name = request_id(self.request.headers.get("X_REQUEST_ID", ""))
+        message = self._message(error)
+        log.debug("refused: %s", message, extra={"REQUEST_ID": name, "CLIENT": self.channel.addr[0]})
+        body = error_body(self.request.path, message, kind, code)
         self.status = f"{error.code} {error.reason}"
-        self.response_headers += [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+        self.response_headers += [
+            ("Content-Type", "application/json"),
+            ("Content-Length", str(len(body))),
+            (REQUEST_ID, name),
+        ]
         self.request.headers["CONNECTION"] = "close"  # as if the client had asked for it
         self.channel.linger = True
         self.write(body)
@@ -237,7 +247,9 @@ class Channel(HTTPChannel):
                 super().handle_read()
 
     def handle_write(self) -> None:
-        """Send what waits."""
+        """Send what waits, unless the same poll has brought the end of the connection."""
+        if self.socket is None:
+            return
         if self._secured is not None:
             self._secured.flush()
         super().handle_write()

@@ -41,10 +41,10 @@ class Frontdoor:
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """WSGI."""
         if environ["PATH_INFO"] == "/livez":
-            return _livez(environ["REQUEST_METHOD"], start_response)
+            return _livez(environ, start_response)
         app = self._app or self._wait_for_app()
         if app is None:
-            return _STARTING.respond(environ["PATH_INFO"], start_response)
+            return _STARTING.respond(environ, start_response)
         return app(environ, start_response)
 
     def _wait_for_app(self) -> Wsgi | None:
@@ -57,9 +57,10 @@ class Frontdoor:
         return self._app
 
 
-def _livez(method: str, start_response: StartResponse) -> Iterable[bytes]:
+def _livez(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    method = environ["REQUEST_METHOD"]
     if method not in ("GET", "HEAD"):
-        return _LIVEZ_METHODS.respond("/livez", start_response)
+        return _LIVEZ_METHODS.respond(environ, start_response)
     body = b'{"status":"ok"}'
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body if method == "GET" else b""]

@@ -50,6 +50,8 @@ class Parser(HTTPRequestParser):
             raise ParsingError("a header goes on in the next line, which HTTP has given up")
         try:
             super().parse_header(header_plus)
+        except ParsingError as error:  # some repeat the line, in which a key may stand
+            raise ParsingError(str(error).partition(' "')[0]) from None
         except ValueError as error:  # an address such as http://[, a length of thousands of digits
             raise ParsingError("the request's address or its Content-Length cannot be read") from error
         has_length, is_encoded = "CONTENT_LENGTH" in self.headers, "TRANSFER_ENCODING" in self.headers

@@ -96,7 +96,7 @@ def _answerable(document: Json) -> Json:
             given = operation.get("parameters", ())
             operation["parameters"] = [each for each in given if each["name"] != WAIT_HEADER]
             for schema in _named_models(operation):
-                schema["enum"] = _fitting(path)
+                schema["enum"] = [*_fitting(path), *([None] if "anyOf" in schema else [])]
             if "max_completion_tokens" in _fields_of(operation):
                 del _fields_of(operation)["max_tokens"]
                 del operation["requestBody"]["content"]["application/json"]["example"]["max_tokens"]

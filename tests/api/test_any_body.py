@@ -58,7 +58,7 @@ def _bodies(kind: type[Struct], **usual: st.SearchStrategy[Any]) -> st.SearchStr
 
 
 @given(_bodies(ChatRequest, messages=st.lists(_MESSAGE, max_size=3), tools=st.lists(_TOOL, max_size=2)))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_chat_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         wanted = request_of(parse_fields(json.dumps(body).encode()), chat.CHAT, ChatRequest)
@@ -69,7 +69,7 @@ def test_any_chat_is_understood_or_refused(body: dict[str, Any]) -> None:
 
 
 @given(_bodies(CompletionRequest, prompt=_JSON))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_completion_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         fields = parse_fields(json.dumps(body).encode())
@@ -78,7 +78,7 @@ def test_any_completion_is_understood_or_refused(body: dict[str, Any]) -> None:
 
 
 @given(_bodies(ResponsesRequest, input=st.lists(_ITEM, max_size=3) | _JSON))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_response_is_understood_or_refused(body: dict[str, Any]) -> None:
     with contextlib.suppress(InvalidRequest):
         fields = parse_fields(json.dumps(body).encode())

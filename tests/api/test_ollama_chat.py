@@ -206,7 +206,18 @@ def test_without_a_prompt_models_are_loaded_and_unloaded(serve: Serve) -> None:
         assert running.pool.status("chat").state == "ready"
         assert client.chat("chat", []).done_reason == "load"
         assert list(client.generate("chat", keep_alive=0, stream=True))[-1].done_reason == "unload"
-        assert eventually(lambda: running.pool.status("chat").state == "unloaded")
+        assert running.pool.status("chat").state == "unloaded"
+
+
+def test_a_model_at_work_is_unloaded_after_its_answer(serve: Serve) -> None:
+    running = serve({"chat": "fake:generate?step_s=0.05"})
+    with client_of(running) as client:
+        answer = client.chat("chat", user("one two three four five six"), stream=True)
+        first = next(answer)
+        assert client.generate("chat", keep_alive=0).done_reason == "unload"
+        rest = "".join(line.message.content or "" for line in answer)
+    assert (first.message.content or "") + rest == "one two three four five six"
+    assert eventually(lambda: running.pool.status("chat").state == "unloaded")
 
 
 def test_a_pinned_model_is_not_unloaded(serve: Serve) -> None:

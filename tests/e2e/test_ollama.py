@@ -3,17 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import ollama
 import pytest
 
 from tests.e2e.daemon import PATIENCE_S, Daemon
 
-_SCHEMA = {
-    "type": "object",
-    "properties": {"name": {"type": "string", "maxLength": 20}, "age": {"type": "integer", "maximum": 200}},
-    "required": ["name", "age"],
-}
 _GREEDY = {"temperature": 0, "num_predict": 24}
 
 
@@ -52,14 +46,6 @@ def test_a_raw_prompt_may_spell_control_tokens(client: ollama.Client) -> None:
     templated = client.generate("smollm2", "Hello", options=_GREEDY)
     assert raw.prompt_eval_count == templated.prompt_eval_count
     assert raw.response == templated.response
-
-
-def test_a_schema_is_held_to(client: ollama.Client) -> None:
-    asked = [{"role": "user", "content": "Bob is 22 years old. Answer in JSON."}]
-    answer = client.chat("smollm2", asked, format=_SCHEMA, options={"temperature": 1, "num_predict": 200})
-    found = msgspec.json.decode(answer.message.content or "")
-    assert isinstance(found["name"], str)
-    assert isinstance(found["age"], int)
 
 
 def test_models_are_described_by_their_files(client: ollama.Client) -> None:

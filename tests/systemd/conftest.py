@@ -23,6 +23,7 @@ _ORDER = (
     "test_requests",
     "test_exit_codes",
     "test_reload",
+    "test_tls",
     "test_hardening",
     "test_journal",
     "test_end",

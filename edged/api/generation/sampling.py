@@ -30,3 +30,10 @@ def stops_of(wanted: str | list[str] | None) -> tuple[str, ...]:
                 f"stop[{index}]: {len(stop)} characters, 1 to {_MAX_STOP_CHARACTERS} are accepted", "stop"
             )
     return tuple(stops)
+
+
+def top_logprobs_of(wanted: bool | None, most: int | None) -> int | None:
+    """How many of the likeliest tokens to name; None: no log probabilities. Raises InvalidRequest."""
+    if most and not wanted:
+        raise InvalidRequest("top_logprobs: needs logprobs: true", "top_logprobs")
+    return (most or 0) if wanted else None

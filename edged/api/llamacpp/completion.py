@@ -90,15 +90,16 @@ def pieces_of(prompt: Prompt) -> Pieces:
     """The one prompt of a request, by its texts and tokens. Raises InvalidRequest, Unsupported."""
     if not isinstance(prompt, list):
         return (_written(prompt),)
-    if any(isinstance(each, int) for each in prompt):
+    whole = [each for each in prompt if not isinstance(each, int)]  # prompts, or texts among tokens
+    if len(whole) < len(prompt):
         pieces = [each for each in prompt if isinstance(each, str | int)]
         if len(pieces) < len(prompt):
             raise InvalidRequest("prompt: mixes tokens and whole prompts; send one kind", "prompt")
         return pieces
-    if len(prompt) != 1:
+    if len(whole) != 1:
         raise Unsupported("prompt: one prompt per request is supported; send several requests", "prompt")
-    [only] = prompt
-    return only if isinstance(only, list) else pieces_of(only) if not isinstance(only, int) else (only,)
+    [only] = whole
+    return only if isinstance(only, list) else (_written(only),)
 
 
 def _written(prompt: str | PromptObject) -> str:

@@ -11,6 +11,7 @@ from edged.api.endpoint import Endpoint, Refused
 from edged.api.event_stream import NDJSON
 from edged.api.generation.order import Schema, order_of
 from edged.api.generation.run import Run
+from edged.api.generation.sampling import top_logprobs_of
 from edged.api.ollama import names
 from edged.api.ollama.answers import ChatAnswer, OllamaDialect, chat_answer
 from edged.api.ollama.loading import load_or_unload
@@ -19,7 +20,6 @@ from edged.api.ollama.options import Options, generate_of
 from edged.api.ollama.thinking import Think, template_options, thinking
 from edged.api.openai.response_format import ANY_OBJECT
 from edged.api.work import Api
-from edged.errors import InvalidRequest
 
 Format = Annotated[
     Literal["", "json"] | dict[str, Any],
@@ -89,7 +89,7 @@ def routes(api: Api) -> Blueprint:
             wanted.options,
             messages=conversation(wanted.messages),
             template_options=template_options(wanted.think),
-            top_logprobs=top_logprobs(wanted.logprobs, wanted.top_logprobs),
+            top_logprobs=top_logprobs_of(wanted.logprobs, wanted.top_logprobs),
         )
         order = order_of(generate, offer(wanted.tools), schema_of(wanted.format))
         dialect = OllamaDialect(wanted.model, chat_answer)
@@ -105,10 +105,3 @@ def schema_of(wanted: Format | None) -> Schema | None:
     if not wanted and not isinstance(wanted, dict):
         return None
     return (ANY_OBJECT if wanted == "json" else wanted), "format"
-
-
-def top_logprobs(logprobs: bool | None, most: int | None) -> int | None:
-    """How many of the likeliest tokens to name; None: no log probabilities. Raises InvalidRequest."""
-    if most and not logprobs:
-        raise InvalidRequest("top_logprobs: needs logprobs: true", "top_logprobs")
-    return (most or 0) if logprobs else None

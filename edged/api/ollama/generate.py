@@ -13,9 +13,10 @@ from edged.api.event_stream import NDJSON
 from edged.api.generation.course import Order, Ordered
 from edged.api.generation.order import Offer, order_of
 from edged.api.generation.run import Run
+from edged.api.generation.sampling import top_logprobs_of
 from edged.api.ollama import names
 from edged.api.ollama.answers import GenerateAnswer, OllamaDialect, generate_answer
-from edged.api.ollama.chat import TOO_LONG, Format, Logprobs, Stream, TopLogprobs, schema_of, top_logprobs
+from edged.api.ollama.chat import TOO_LONG, Format, Logprobs, Stream, TopLogprobs, schema_of
 from edged.api.ollama.loading import load_or_unload
 from edged.api.ollama.options import Options, generate_of
 from edged.api.ollama.thinking import Think, template_options, thinking
@@ -109,7 +110,7 @@ def _order(wanted: GenerateRequest, prompt: str, patience: Patience) -> Order:
         wanted.options,
         messages=messages,
         template_options=template_options(wanted.think),
-        top_logprobs=top_logprobs(wanted.logprobs, wanted.top_logprobs),
+        top_logprobs=top_logprobs_of(wanted.logprobs, wanted.top_logprobs),
     )
     order = order_of(generate, Offer(), schema_of(wanted.format))
     if not wanted.raw:

@@ -22,9 +22,17 @@ def load_or_unload(api: Api, call: Call, write: Callable[..., bytes], shown: str
                 "keep_alive",
             )
         if status.state in ("loading", "ready"):
-            api.pool.keep(call.model, 0.0)
+            _unload(api, call.model)
         reason = "unload"
     else:
         Asking(api, call, lambda handle: handle).wait()
         reason = "load"
     return Response(write(shown, done=True, done_reason=reason), mimetype="application/json")
+
+
+def _unload(api: Api, model: str) -> None:
+    """At once where nobody waits for an answer of it, else after the last one."""
+    if api.pool.handles[model].residence.is_busy:
+        api.pool.keep(model, 0.0)
+    else:
+        api.pool.unload(model)

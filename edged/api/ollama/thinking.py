@@ -1,10 +1,10 @@
 """`think`, by which ollama's clients say whether a model is to think before it answers."""
 
-import json
 from typing import Annotated, Literal
 
 from msgspec import Meta
 
+from edged.api.generation import thinking as generation
 from edged.api.generation.course import Order, Ordered
 from edged.errors import InvalidRequest
 from edged.lifecycle.handle import RunnerHandle
@@ -16,11 +16,10 @@ Think = Annotated[
 
 
 def template_options(think: Think | None) -> str:
-    """Variables for the chat template, as JSON: the names are those that public templates know."""
-    if think is None:
-        return ""
-    effort = {} if isinstance(think, bool) else {"reasoning_effort": think}
-    return json.dumps({"enable_thinking": bool(think)} | effort)
+    """Variables for the chat template, as JSON."""
+    return generation.template_options(
+        None if think is None else bool(think), think if isinstance(think, str) else None
+    )
 
 
 def thinking(order: Order, think: Think | None) -> Order:

@@ -6,7 +6,7 @@ from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
 from edged.api.generation.order import order_of
 from edged.api.generation.run import Run
-from edged.api.generation.sampling import sampling_of, stops_of
+from edged.api.generation.sampling import sampling_of, stops_of, top_logprobs_of
 from edged.api.openai.chat_answer import ChatChunk, ChatCompletion, ChatDialect
 from edged.api.openai.chat_request import HARMLESS, REFUSED, ChatRequest
 from edged.api.openai.effort import template_options
@@ -73,7 +73,7 @@ def generate_of(wanted: ChatRequest) -> protocol.Generate:
         stop=stops_of(wanted.stop),
         cache_prompt=wanted.cache_prompt is not False,
         n=wanted.n or 1,
-        top_logprobs=_top_logprobs(wanted),
+        top_logprobs=top_logprobs_of(wanted.logprobs, wanted.top_logprobs),
     )
 
 
@@ -85,10 +85,3 @@ def _max_tokens(wanted: ChatRequest) -> int | None:
             "max_tokens: differs from max_completion_tokens, which is its newer name; send one", "max_tokens"
         )
     return older if newer is None else newer
-
-
-def _top_logprobs(wanted: ChatRequest) -> int | None:
-    """How many of the likeliest tokens to name; None: no log probabilities. Raises InvalidRequest."""
-    if wanted.top_logprobs and not wanted.logprobs:
-        raise InvalidRequest("top_logprobs: needs logprobs: true", "top_logprobs")
-    return (wanted.top_logprobs or 0) if wanted.logprobs else None

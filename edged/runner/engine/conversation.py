@@ -27,6 +27,7 @@ Answer with one JSON object and nothing else. To call functions:
 To say something to the user:
 {{"response": "<text>"}}"""
 _NO_PARAMETERS: Variables = {"type": "object", "properties": {}}
+_MAX_NESTING = 100
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
 
@@ -58,6 +59,7 @@ def variables_of(messages: Sequence[Message], tools: Sequence[Tool], traits: Tra
         messages = [*messages[:1], *_without_system(messages[1:])]
     names = {call.id: call.name for message in messages for call in message.tool_calls}
     return {
+        "documents": None,
         "messages": [_message(message, names, traits) for message in messages],
         "tools": [_tool(tool) for tool in tools] or (None if traits.no_tools == "none" else []),
     }
@@ -204,9 +206,21 @@ def _arguments(call: ToolCall) -> Variables:
 def _object(text: str, problem: str, param: str) -> Variables:
     """The JSON object that a text is. Raises InvalidRequest."""
     try:
-        return msgspec.json.decode(text, type=Variables)
+        value = msgspec.json.decode(text, type=Variables)
     except (msgspec.DecodeError, RecursionError) as error:
         raise InvalidRequest(problem, param) from error
+    if _nests_deeper(value, _MAX_NESTING):
+        raise InvalidRequest(f"{problem}: it is nested more than {_MAX_NESTING} deep", param)
+    return value
+
+
+def _nests_deeper(value: Any, most: int) -> bool:
+    """Without recursion: Python's own has an end, of which nobody knows how much is left."""
+    level = [value]
+    for _ in range(most):
+        inner = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [each for values in inner for each in values if isinstance(each, dict | list)]
+    return bool(level)
 
 
 def _text(value: Any) -> str:

@@ -60,7 +60,6 @@ class ChatTemplate:
         return self._render(
             {
                 **marks.hide({**options_of(conversation.options), **variables}),
-                "documents": None,
                 "add_generation_prompt": conversation.add_generation_prompt,
                 "bos_token": self._vocabulary.bos_text,
                 "eos_token": self._vocabulary.eos_text,

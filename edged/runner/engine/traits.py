@@ -4,6 +4,7 @@ Templates have no version and no list of what they can write. A call of a tool t
 shows more than any word in the template's text.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -14,13 +15,9 @@ from edged.errors import InvalidRequest
 from edged.runner.engine.conversation import Traits, variables_of
 from edged.runner.protocol import Message, Tool, ToolCall, ToolFormat
 
-_SYSTEM, _USER, _RESULT, _NAME, _VALUE = (
-    "system text",
-    "user text",
-    "result text",
-    "probe_tool",
-    "probe value",
-)
+_SYSTEM, _USER, _RESULT = "system text", "user text", "result text"
+_NAME, _VALUE = "probe_tool", "probe value"
+_ASKED = Message("user", _USER)
 _TOOL = Tool(
     _NAME,
     "about it",
@@ -40,6 +37,8 @@ _REASONING = (
 )
 _DELETED = re.compile(r"""replace\(\s*(?:'([^'\\]+)'|"([^"\\]+)")\s*,\s*(?:''|"")""")
 
+_FORMS = tuple(itertools.product(("object", "text"), ("text", "none")))  # of arguments, and of no content
+
 Render = Callable[[Mapping[str, Any]], str]
 
 
@@ -49,37 +48,34 @@ def traits_of(source: str, render: Render) -> Traits:
         reasoning=next((tags for tags in _REASONING if tags[1] in source), None),
         deleted=tuple(sorted({single or double for single, double in _DELETED.findall(source)})),
     )
-    user = Message("user", _USER)
     for parts, no_tools in ((False, "none"), (False, "list"), (True, "none"), (True, "list")):
         tried = msgspec.structs.replace(traits, parts=parts, no_tools=no_tools)
-        if _USER in _said(render, tried, user):
+        if _USER in _said(render, tried, _ASKED):
             traits = tried
             break
     system, answer = Message("system", _SYSTEM), Message("assistant", "answer")
-    if _SYSTEM not in _said(render, traits, system, user):
+    if _SYSTEM not in _said(render, traits, system, _ASKED):
         traits = msgspec.structs.replace(traits, system="nowhere")
-    elif _SYSTEM not in _said(render, traits, user, answer, system, user):
+    elif _SYSTEM not in _said(render, traits, _ASKED, answer, system, _ASKED):
         traits = msgspec.structs.replace(traits, system="first")
     return _with_tools(render, traits)
 
 
 def _with_tools(render: Render, traits: Traits) -> Traits:
     """The first form in which calls come out as they should; none: tools are `generic`."""
-    user = Message("user", _USER)
-    for tools, pattern in _WRITTEN:
-        for arguments, no_content in (
-            ("object", "text"),
-            ("object", "none"),
-            ("text", "text"),
-            ("text", "none"),
-        ):
-            tried = msgspec.structs.replace(traits, tools=tools, arguments=arguments, no_content=no_content)
-            offered = _said(render, tried, user, tools=(_TOOL,))
-            written = _said(render, tried, user, *_called(1), tools=(_TOOL,))
-            spoilt = written.count("None") > offered.count("None")
-            if _NAME in offered and _RESULT in written and re.search(pattern, written) and not spoilt:
-                many = _said(render, tried, user, *_called(2), tools=(_TOOL,))
-                return msgspec.structs.replace(tried, many_calls=many.count(_VALUE) == 2)
+    for arguments, no_content in _FORMS:
+        tried = msgspec.structs.replace(
+            traits, tools=_WRITTEN[0][0], arguments=arguments, no_content=no_content
+        )
+        offered = _said(render, tried, _ASKED, tools=(_TOOL,))
+        written = _said(render, tried, _ASKED, *_called(1), tools=(_TOOL,))
+        spoilt = (
+            _NAME not in offered or _RESULT not in written or written.count("None") > offered.count("None")
+        )
+        tools = next((tools for tools, pattern in _WRITTEN if re.search(pattern, written)), None)
+        if tools is not None and not spoilt:
+            many = _said(render, tried, _ASKED, *_called(2), tools=(_TOOL,))
+            return msgspec.structs.replace(tried, tools=tools, many_calls=many.count(_VALUE) == 2)
     return traits
 
 
@@ -96,9 +92,6 @@ def _called(n_calls: int) -> list[Message]:
 def _said(render: Render, traits: Traits, *messages: Message, tools: Sequence[Tool] = ()) -> str:
     variables = variables_of(messages, tools, traits)
     try:
-        return render({**variables, "documents": None, "add_generation_prompt": True, **_MARKS})
+        return render({**variables, "add_generation_prompt": True, "bos_token": "", "eos_token": ""})
     except InvalidRequest:
         return ""
-
-
-_MARKS = {"bos_token": "", "eos_token": ""}

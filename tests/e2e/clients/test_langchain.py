@@ -74,7 +74,7 @@ def test_a_tool_is_called_and_its_result_is_heard(chat: ChatOpenAI) -> None:
 
 
 def test_a_tools_call_is_streamed(chat: ChatOpenAI) -> None:
-    bound = chat.bind_tools([Weather], tool_choice="required", parallel_tool_calls=False)
+    bound = chat.bind_tools([Weather], tool_choice="required")
     chunks = [chunk for chunk in bound.stream(QUESTION) if isinstance(chunk, AIMessageChunk)]
     assert len([chunk for chunk in chunks if chunk.tool_call_chunks]) > 1
     whole = functools.reduce(operator.add, chunks)

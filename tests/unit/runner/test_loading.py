@@ -1,6 +1,5 @@
 """The reader of a model file, and what the loading side of a runner tells about itself."""
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from edged.runner import protocol
 from edged.runner.loading import Prefetch, ranges_to_warm, reads_so_far, telling_reads, without
 from edged.runner.protocol import FileRange, Progress
 from edged.runner.turns import Turns
+from tests.device.page_cache import StillCached, cold
 
 STEP = protocol.Step(())
 MIB = 1 << 20
@@ -45,15 +45,12 @@ def file(tmp_path: Path) -> Path:
 
 
 def make_cold(path: Path) -> bool:
-    """Whether the file system knows what is cached, and has dropped it."""
-    with path.open("rb") as opened:
-        os.fsync(opened.fileno())
-        os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        try:
-            os.preadv(opened.fileno(), [bytearray(1)], 0, os.RWF_NOWAIT)
-        except BlockingIOError:
-            return True
+    """Whether it could be put out of the page cache; to ask by reading would have the kernel read ahead."""
+    try:
+        cold(path)
+    except StillCached:
         return False
+    return True
 
 
 def test_everything_is_read_and_told(file: Path) -> None:

@@ -3,6 +3,7 @@
 import http.client
 import json
 import queue
+import re
 import resource
 import select
 import socket
@@ -360,9 +361,25 @@ def test_a_chunked_body_over_the_limit_is_refused(start: Start) -> None:
 def test_malformed_http_is_answered_in_the_error_shape(start: Start, raw: bytes, status: bytes) -> None:
     head, _, body = exchange(start(echo), raw).partition(b"\r\n\r\n")
     assert head.split(b" ")[1] == status
+    assert re.search(rb"\r\nX-Request-Id: [0-9a-f]{16}$", head)
     error = json.loads(body)["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert b"waitress" not in head + body
+
+
+@pytest.mark.parametrize("line", [b"Authorization: Bearer se\ncret", b" Authorization: Bearer secret"])
+def test_what_is_wrong_with_a_header_is_said_without_repeating_it(
+    start: Start, line: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    head, _, body = exchange(
+        start(echo), b"GET / HTTP/1.1\r\n" + line + b"\r\nX-Request-Id: mine\r\n\r\n"
+    ).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.")
+    assert b"Bearer" not in body
+    [refused] = [record for record in caplog.records if record.name == "edged.service.channel"]
+    assert "Bearer" not in caplog.text
+    assert f"X-Request-Id: {vars(refused)['REQUEST_ID']}".encode() in head
 
 
 def test_who_speaks_tls_is_told_at_once_that_nobody_does_here(start: Start) -> None:

@@ -30,7 +30,10 @@ WEATHER = {
     "required": ["city"],
     "$defs": {"days": {"type": "integer", "minimum": 1, "maximum": 9}},
 }
-POINTS = {"type": ["object", "null"], "properties": {"points": {"type": "array", "items": {"type": "number"}, "maxItems": 2}}}
+POINTS = {
+    "type": ["object", "null"],
+    "properties": {"points": {"type": "array", "items": {"type": "number"}, "maxItems": 2}},
+}
 SCHEMAS: dict[str, Any] = {
     "weather": WEATHER,
     "weather_at": POINTS,

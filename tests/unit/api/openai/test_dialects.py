@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edged.api.generation.dialect import Dialect
@@ -68,6 +68,7 @@ def written(dialect: Dialect, pieces: Sequence[Piece]) -> tuple[Json, list[Json]
 
 
 @given(_TEXTS, _TEXTS, _CALLS, st.booleans())
+@settings(deadline=None)
 def test_a_chats_chunks_add_up(
     reasoning: list[str], text: list[str], calls: list[list[str]], cut: bool
 ) -> None:
@@ -99,6 +100,7 @@ def test_a_chats_chunks_add_up(
 
 
 @given(_TEXTS, _TEXTS, _CALLS, st.booleans())
+@settings(deadline=None)
 def test_a_responses_events_add_up(
     reasoning: list[str], text: list[str], calls: list[list[str]], cut: bool
 ) -> None:

@@ -151,6 +151,18 @@ def test_tools_of_which_nobody_was_told_before_get_a_system_message_or_the_users
     assert last["content"] == '{"tool_response": {"name": null, "content": "one"}}'
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_what_is_nested_deeply_is_refused_before_anything_recurses_into_it(opening: str) -> None:
+    def nested(levels: int) -> str:
+        closing = "]" if opening == "[" else "}"
+        return '{"a":' + opening * (levels - 1) + "1" + closing * (levels - 1) + "}"
+
+    assert options_of(nested(100))
+    for levels in (101, 900):
+        with pytest.raises(InvalidRequest, match="nested more than 100 deep"):
+            options_of(nested(levels))
+
+
 @pytest.mark.parametrize("arguments", ["[1]", "{", '{"a": "\\ud800"}', '{"a": ' * 2000, "é"])
 def test_arguments_that_are_no_object_are_refused(arguments: str) -> None:
     message = Message("assistant", "", tool_calls=(ToolCall("1", "add", arguments),))

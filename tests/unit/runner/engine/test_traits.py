@@ -83,6 +83,14 @@ def test_every_family_is_told_all_that_was_said(source: str) -> None:
             ),
             {"no_content": "none"},
         ),
+        # newer Mistrals call by name
+        (
+            (
+                '{{- \'\\n<tool_call>\\n{"name": "\' + call.function.name + \'", "arguments": \' }}',
+                "{{- '[TOOL_CALLS]' + call.function.name + '[ARGS]' }}",
+            ),
+            {"tools": "mistral"},
+        ),
         # none are an empty list
         (
             ("{%- if tools %}", "{%- if tools | length > 0 %}"),

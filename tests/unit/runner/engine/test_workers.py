@@ -154,6 +154,19 @@ def test_sequences_side_by_side_answer_as_alone() -> None:
     assert _texts(sent) == {1: ("dcba", "stop", 4), 2: ("ba", "stop", 2)}
 
 
+def test_who_asks_for_it_gets_the_text_of_control_tokens_and_hears_that_its_prompt_opens_reasoning() -> None:
+    sent: list[FromRunner] = []
+    worker = _worker(CountingDecoder(), sent)
+    sequence = _sequence(1, [3])
+    sequence.control_pieces = sequence.opens_reasoning = True
+    worker.add(sequence)
+    worker.add(_sequence(2, [3]))
+    _finish(worker)
+    assert {number: text for number, (text, _, _) in _texts(sent).items()} == {1: "BA", 2: "ba"}
+    admitted = [frame for frame in sent if isinstance(frame, Admitted)]
+    assert [(frame.id, frame.opens_reasoning) for frame in admitted] == [(1, True), (2, False)]
+
+
 def test_one_frame_carries_all_sequences_of_a_step() -> None:
     sent: list[FromRunner] = []
     worker = _worker(CountingDecoder(), sent)
