@@ -148,7 +148,7 @@ HOSTILE: dict[str, Any] = {
         | {"d30": {"type": "null"}},
         "$ref": "#/$defs/d0",
     },
-    "half a schema": {"type": "object", "patternProperties": {"^a": {}}},
+    "half a schema": {"type": "string", "not": {"const": "a"}},
 }
 
 

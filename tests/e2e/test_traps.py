@@ -32,7 +32,9 @@ def test_a_bad_grammar_is_an_error_and_not_the_end(daemon: Daemon, grammar: str)
 
 
 _DEEP = "\n".join(["root ::= a0", *(f"a{n} ::= a{n + 1} | a{n + 1}" for n in range(40)), 'a40 ::= "x"'])
-_AMBIGUOUS = "root ::= " + "x " * 16 + "\nx ::= [a-z ]* [a-z ]* [a-z ]* [a-z ]*"
+_AMBIGUOUS = "\n".join(
+    ['root ::= a0 "#"', *(f"a{n} ::= a{n + 1}* a{n + 1}*" for n in range(12)), "a12 ::= [a-z ]*"]
+)
 
 
 @pytest.mark.parametrize("grammar", [_DEEP, _AMBIGUOUS], ids=["to parse", "to follow"])

@@ -8,7 +8,7 @@ from edged.errors import ComputeFailed
 from edged.runner.engine.candidates import Logits
 from edged.runner.engine.engine import DAMAGED, Send
 from edged.runner.engine.lease import Lease
-from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, at_most
+from edged.runner.engine.limit import GRAMMAR_S, GRAMMAR_TOO_SLOW, Watch
 from edged.runner.engine.logprobs import log_probabilities
 from edged.runner.engine.rows import Row
 from edged.runner.engine.scheduler import KvMemory, QueueFull, Scheduler
@@ -56,6 +56,7 @@ class GenerateWorker:
         self._tokens = tokens
         self._lease = lease
         self._send = send
+        self._watch = Watch(GRAMMAR_S)
 
     @property
     def idle(self) -> bool:
@@ -200,7 +201,7 @@ class GenerateWorker:
         if not sequence.has_grammar:
             return sequence.sampler.choose(self._decoder.logits(index))
         refusal = Rejected(id=sequence.id, kind="invalid", message=GRAMMAR_TOO_SLOW, param="grammar")
-        with at_most(GRAMMAR_S, lambda: self._send(refusal)):
+        with self._watch.over(lambda: self._send(refusal)):
             return sequence.sampler.choose(self._decoder.logits(index))
 
     def _advance(self, sequence: Sequence, token: int | None, index: int) -> TokenEvent:

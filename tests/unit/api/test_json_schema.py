@@ -1,5 +1,6 @@
 """Grammars from schemas: whatever can be read out of them fulfils the schema, or the schema is refused."""
 
+import contextlib
 import datetime
 import json
 import random
@@ -367,3 +368,43 @@ def test_any_schema_is_held_or_refused(schema: Any, seed: int) -> None:
     except Unsupported:
         return
     check(wanted, n=6, seed=seed)
+
+
+# ---- bombs of any make ----
+
+_NEXT = st.integers(0, 7).map(lambda at: {"$ref": f"#/$defs/d{at}"})
+_LARGE = st.sampled_from([1, 50, 499, 2000, 99_999])
+_FUSE = st.one_of(
+    _typed(
+        "string", minLength=_LARGE, maxLength=_LARGE, pattern=st.sampled_from(["a.{9}$", "(a|b)*c{400}", "."])
+    ),
+    _typed("integer", minimum=st.integers(-(10**18), 10**18), multipleOf=st.sampled_from([2, 7, 1000])),
+    st.integers(1, 1100).map(lambda count: {"enum": [f"value {n}" for n in range(count)]}),
+    st.integers(1, 300).map(
+        lambda count: {"properties": {f"p{n}": {"type": "string"} for n in range(count)}}
+    ),
+)
+
+
+def _amplified(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Few characters that say much: references to the same part in many places."""
+    times = st.integers(1, 40)
+    several = st.builds(lambda part, count, one: [part] * count + [one], _NEXT, times, inner)
+    named = st.builds(lambda part, count: {f"n{n}": part for n in range(count)}, _NEXT, times)
+    return st.one_of(
+        _partly(anyOf=several, allOf=several, oneOf=several),
+        _typed("array", items=inner, prefixItems=several, minItems=_LARGE, maxItems=_LARGE),
+        _typed("object", properties=named, additionalProperties=inner, propertyNames=inner),
+        _typed("object", patternProperties=st.dictionaries(_PATTERN, _NEXT, max_size=3), properties=named),
+        _typed("object", properties=named, required=st.just([f"n{n}" for n in range(40)])),
+    )
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.recursive(_NEXT | _FUSE, _amplified, max_leaves=8), min_size=8, max_size=8))
+def test_no_schema_costs_much(defs: list[Any]) -> None:
+    schema = {"$defs": {f"d{at}": each for at, each in enumerate(defs)}, "$ref": "#/$defs/d0"}
+    began_s = time.thread_time()
+    with contextlib.suppress(InvalidRequest):
+        assert len(grammar_of(schema, "schema").encode()) <= MAX_GRAMMAR_BYTES
+    assert time.thread_time() - began_s < 5
