@@ -19,6 +19,7 @@ _HEAD = re.compile(
 _KEYS = frozenset({"name", "arguments", "parameters", "type", "function", "id"})
 _LETTERS = string.ascii_letters + string.digits
 _N_LETTERS = 24
+_N_LETTERS_SHORT = 9  # of an id without "call_", all that Mistral's templates take
 _MOST_IN_VAIN = 1 << 20  # characters; else each beginning of a call is searched to the text's end
 
 
