@@ -15,7 +15,7 @@ from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.gate import Gate
 from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, Conversation, Prompt, plain_tokens
-from edged.runner.engine.room import Room
+from edged.runner.engine.room import Room, first_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
@@ -136,7 +136,8 @@ class Intake:
 
     def embed_job(self, request: protocol.Embed) -> EmbedJob:
         """An embedding request as token lists. Raises InvalidRequest."""
-        inputs = [plain_tokens(self._vocabulary, text) for text in request.texts]
+        tokenize = partial(plain_tokens, self._vocabulary)
+        inputs = [first_tokens(text, self._n_ctx, tokenize) for text in request.texts]
         for token_list in request.token_lists:
             self._check_tokens(token_list, "input")
             inputs.append(list(token_list))

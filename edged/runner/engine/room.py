@@ -4,10 +4,13 @@ To count the tokens of megabytes takes half a minute and a lot of memory, and no
 So a text is refused before that if it were too long even in the vocabulary's longest tokens.
 """
 
+from collections.abc import Callable
 from typing import Protocol
 
 from edged.errors import InvalidRequest
 
+_CHARACTERS_PER_TOKEN = 64  # of a beginning that has more tokens than fit, blanks and all
+_MARGIN_TOKENS = 64  # at a cut, where a word may have lost its end
 _BYTES_PER_TOKEN = 16  # far more than any prompt has; beyond, the vocabulary's longest token counts
 
 
@@ -16,6 +19,17 @@ class MeasuredVocabulary(Protocol):
 
     def fewest_tokens(self, n_bytes: int) -> int:
         """How many tokens a text of so many bytes becomes at least; 0 where that cannot be told."""
+
+
+def first_tokens(text: str, n_ctx: int, tokenize: Callable[[str], list[int]]) -> list[int]:
+    """A text's tokens; of one that is far too long only more than `n_ctx`, which begin as all would."""
+    length = _CHARACTERS_PER_TOKEN * n_ctx
+    if len(text) > length:
+        blank = text.rfind(" ", length - _CHARACTERS_PER_TOKEN, length)
+        tokens = tokenize(text[: length if blank < 0 else blank])
+        if len(tokens) > n_ctx + _MARGIN_TOKENS:
+            return tokens
+    return tokenize(text)
 
 
 class Room:

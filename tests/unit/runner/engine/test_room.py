@@ -3,7 +3,7 @@
 import pytest
 
 from edged.errors import InvalidRequest
-from edged.runner.engine.room import Room
+from edged.runner.engine.room import Room, first_tokens
 
 
 class Measured:
@@ -47,3 +47,32 @@ def test_a_place_is_left_for_the_answer(n_tokens: int, problem: str) -> None:
     with pytest.raises(InvalidRequest, match=f"prompt: {problem}"):
         room.check(n_tokens, "prompt")
     return None
+
+
+def _words(text: str) -> list[int]:
+    """A token for each letter, and what ends every input; blanks are left out."""
+    assert len(text) <= 64 * 100 or not text.strip(), "all of a text that is far too long was tokenised"
+    return [*map(ord, "".join(text.split())), 0]
+
+
+@pytest.mark.parametrize("text", ["ab " * 10**6, "é" * 10**6])
+def test_of_a_text_that_is_far_too_long_only_the_beginning_is_looked_at(text: str) -> None:
+    tokens = first_tokens(text, 100, _words)
+    assert len(tokens) > 100
+    assert tokens[:100] == [*map(ord, "".join(text[:200].split()))][:100]
+
+
+@pytest.mark.parametrize("text", ["", "ab", " " * 10**6, "ab" * 3000])
+def test_of_a_text_that_may_fit_all_is_looked_at(text: str) -> None:
+    assert first_tokens(text, 100, _words) == _words(text)
+
+
+def test_a_word_is_not_cut_where_a_blank_is_near() -> None:
+    asked: list[str] = []
+
+    def tokenize(text: str) -> list[int]:
+        asked.append(text)
+        return [0] * 200
+
+    first_tokens("words " * 2000, 100, tokenize)
+    assert asked[0].endswith(" words")
