@@ -24,6 +24,7 @@ from edged.lifecycle.reload import Origins, Reload
 from edged.lifecycle.repack_gain import GainMeter
 from edged.lifecycle.start import failure, gets_on
 from edged.service.activation import Listening, listen
+from edged.service.allocation import give_back_large_blocks
 from edged.service.control import Control
 from edged.service.journal import configure
 from edged.service.notify import notify
@@ -48,6 +49,7 @@ def run(config: Config, source: Source) -> None:
     comes up.
     """
     configure(config.logging.level, config.logging.format)
+    give_back_large_blocks()
     certificate = _certificate(config)
     origins = Origins(config, source.read, Pulled.of(config))
     config = origins.pulled.added_to(config)

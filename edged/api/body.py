@@ -20,6 +20,8 @@ Fields = dict[str, Any]
 _JSON_TYPES = ("application/json", "")
 _ESCAPED_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 _AT = re.compile(r" - at (?:`key` in )?`\$\.?(.*)`$")
+# Of a field with a few values; msgspec repeats what was sent, which a message never does.
+_VALUE = re.compile(r"Invalid (?:enum )?value .*?(?= - at (?:`key` in )?`\$[^`]*`$|$)", re.DOTALL)
 _FIELD = re.compile(r"^Object (missing required|contains unknown) field `(.*)`$", re.DOTALL)
 
 
@@ -130,6 +132,7 @@ def _refuse_surrogates(value: Any, path: str) -> None:
 
 def _named(problem: str) -> InvalidRequest:
     """msgspec's message with the field in front: `stop[1]: expected `str`, got `int``."""
+    problem = _VALUE.sub("is none of the values that it may have; /docs lists them", problem, count=1)
     at = _AT.search(problem)
     problem = problem[: at.start()] if at else problem
     path = at.group(1) if at else ""

@@ -4,6 +4,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence as SequenceOf
+from functools import partial
 
 import msgspec
 
@@ -14,6 +15,7 @@ from edged.runner.engine.embed import EmbedJob
 from edged.runner.engine.gate import Gate
 from edged.runner.engine.pairs import Pairs
 from edged.runner.engine.prompt import ChatTemplate, Conversation, Prompt, plain_tokens
+from edged.runner.engine.room import Room, first_tokens
 from edged.runner.engine.sampling import GREEDY_BELOW, check_grammar, seed_of, stages
 from edged.runner.engine.sequence import Sequence
 from edged.runner.engine.text import TextStream
@@ -33,6 +35,7 @@ class Intake:
         """`max_answers` of one request find a place in slots and queue; `chat` may be why there is none."""
         self._vocabulary = model.vocabulary
         self._n_ctx = n_ctx
+        self._room = Room(model.vocabulary, n_ctx)
         self.max_answers = max_answers
         self._pairs = Pairs(model.vocabulary, model.rank_template)
         self._template = chat
@@ -67,15 +70,7 @@ class Intake:
     def prompt(self, request: protocol.Generate) -> Prompt:
         """What a generation continues. Raises InvalidRequest."""
         prompt, param = self._prompt(request)
-        n_tokens = len(prompt.tokens)
-        if not n_tokens:
-            raise InvalidRequest(f"{param}: is empty; the model needs at least one token", param)
-        if n_tokens >= self._n_ctx:
-            raise InvalidRequest(
-                f"{param}: {n_tokens} tokens do not fit the model's context of {self._n_ctx}, of which at"
-                " least one is needed for the answer; shorten it or raise models.<id>.n_ctx",
-                param,
-            )
+        self._room.check(len(prompt.tokens), param)
         return prompt
 
     def sequence(self, request: protocol.Generate, prompt: Prompt) -> Sequence:
@@ -141,7 +136,8 @@ class Intake:
 
     def embed_job(self, request: protocol.Embed) -> EmbedJob:
         """An embedding request as token lists. Raises InvalidRequest."""
-        inputs = [plain_tokens(self._vocabulary, text) for text in request.texts]
+        tokenize = partial(plain_tokens, self._vocabulary)
+        inputs = [first_tokens(text, self._n_ctx, tokenize) for text in request.texts]
         for token_list in request.token_lists:
             self._check_tokens(token_list, "input")
             inputs.append(list(token_list))
@@ -177,11 +173,15 @@ class Intake:
     def _prompt(self, request: protocol.Generate) -> tuple[Prompt, str]:
         if request.messages is not None:
             asked = Conversation(request.messages, request.tools, request.template_options)
-            return self._chat().prompt(asked), "messages"
+            rendered = partial(self._room.check_text, param="messages")
+            return self._chat().prompt(asked, rendered), "messages"
         if request.tokens is not None:
+            self._room.check(len(request.tokens), "prompt")
             self._check_tokens(request.tokens, "prompt")
             return Prompt(list(request.tokens)), "prompt"
-        return Prompt(plain_tokens(self._vocabulary, request.text or "")), "prompt"
+        text = request.text or ""
+        self._room.check_text(text, "prompt")
+        return Prompt(plain_tokens(self._vocabulary, text)), "prompt"
 
     def _chat(self) -> ChatTemplate:
         if isinstance(self._template, ChatTemplate):

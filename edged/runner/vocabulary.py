@@ -7,6 +7,7 @@ from typing import Any
 
 from llama_cpp import llama_cpp as llama
 
+_SPELLING = (llama.LLAMA_VOCAB_TYPE_SPM, llama.LLAMA_VOCAB_TYPE_BPE)  # each byte is part of a token
 _REMEMBERED_PIECES = 8192  # most of what a model says: under a megabyte
 
 
@@ -60,6 +61,18 @@ class Vocabulary:
             if count >= 0:
                 return buffer.raw[:count]
             room = -count
+
+    def fewest_tokens(self, n_bytes: int) -> int:
+        """How many tokens a text of so many bytes becomes at least; 0 where that cannot be told.
+
+        Other kinds of vocabularies leave out blanks, or have one token for all that they do not know.
+        """
+        return n_bytes // self._longest_bytes if llama.llama_vocab_type(self._vocab) in _SPELLING else 0
+
+    @cached_property
+    def _longest_bytes(self) -> int:
+        """Of one token. Walks the whole vocabulary, once."""
+        return max(len(self._piece(token, True)) for token in range(self.size))
 
     def spelled(self, text: bytes) -> list[int] | None:
         """Tokens whose bytes are exactly these, a character each; None where there is no token for one."""

@@ -4,6 +4,7 @@ import contextlib
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
@@ -100,3 +101,16 @@ def test_any_input_is_understood_or_refused(value: Any) -> None:
 def test_any_bytes_are_json_or_refused(body: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
         assert isinstance(parse_fields(body), dict)
+
+
+@given(st.sampled_from(["role", "type", "tool_choice"]), st.text(min_size=1) | st.just("x` - at `$.model`"))
+def test_a_value_that_is_none_of_a_few_is_not_repeated(field: str, value: str) -> None:
+    message: dict[str, Any] = {"role": "user", "content": [{"type": "text", "text": "Hi"}]}
+    body: dict[str, Any] = {"model": "m", "messages": [message], "tool_choice": "none"}
+    marked = f"§{value}§"
+    {"role": message, "type": message["content"][0], "tool_choice": body}[field][field] = marked
+    with pytest.raises(InvalidRequest) as caught:
+        request_of(body, chat.CHAT, ChatRequest)
+    path = {"role": "messages[0].role", "type": "messages[0].content[0].type"}.get(field, field)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert marked not in str(caught.value)

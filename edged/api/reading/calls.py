@@ -7,7 +7,7 @@ import string
 from typing import Any
 
 from edged.api.generation.events import CallDelta, Delta
-from edged.api.reading.json_text import JsonSpan, end_of_object, may_have_first_key
+from edged.api.reading.json_text import LONGEST_EDGE, JsonSpan, end_of_object, may_have_first_key
 from edged.api.reading.source import Parsing, Source
 
 ToolNames = frozenset[str]
@@ -20,6 +20,7 @@ _KEYS = frozenset({"name", "arguments", "parameters", "type", "function", "id"})
 _LETTERS = string.ascii_letters + string.digits
 _N_LETTERS = 24
 _N_LETTERS_SHORT = 9  # of an id without "call_", all that Mistral's templates take
+_MOST_IN_VAIN = 1 << 20  # characters; else each beginning of a call is searched to the text's end
 
 
 class CallParser:
@@ -29,15 +30,18 @@ class CallParser:
         self._names = names
         self._short_ids = short_ids
         self._number = -1
+        self._n_in_vain = 0  # characters that were searched for the ends of objects that are no calls
 
     def object(self, source: Source) -> Parsing[bool]:
         """A call that comes next; False when there is none: then nothing is taken.
 
-        Where its fields come in another order, or with others between them, it is told as a whole.
+        Where its fields come in another order, or with others between them, it is told as a whole. Once too
+        much was looked through for such calls in vain, there are none of them any more.
         """
         span, n_seen = JsonSpan(), 0
         while True:
-            if (head := _HEAD.match(source.held)) is not None:
+            edge = source.held[:LONGEST_EDGE]
+            if (head := _HEAD.match(edge)) is not None:
                 name = _said(head[1])
                 if name not in self._names:
                     return False
@@ -45,12 +49,15 @@ class CallParser:
                 yield from self._call(source, name)
                 yield from end_of_object(source)
                 return True
-            if not may_have_first_key(source.held, _KEYS):
+            if not may_have_first_key(edge, _KEYS):
                 return False
-            end = span.end(source.held, n_seen)
-            if end is not None:
+            if self._n_in_vain > _MOST_IN_VAIN:
+                if len(edge) == LONGEST_EDGE or source.ended:
+                    return False
+            elif (end := span.end(source.held, n_seen)) is not None:
                 return (yield from self._whole(source, end))
-            if source.ended:
+            elif source.ended:
+                self._n_in_vain += len(source.held)
                 return False
             n_seen = len(source.held)
             yield None
@@ -77,6 +84,7 @@ class CallParser:
     def _whole(self, source: Source, end: int) -> Parsing[bool]:
         name, arguments = _parts(source.held[:end])
         if name not in self._names or arguments is None:
+            self._n_in_vain += end
             return False
         source.take(end)
         yield self._begin(name)

@@ -8,6 +8,7 @@ from edged.api.reading.source import BLANKS, Parsing, Source, as_text, character
 _ESCAPE = re.compile(
     r"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|[\"\\/bfnrt])"
 )
+LONGEST_EDGE = 1024  # characters: what stands in an object before and after the one value that matters
 _LONGEST_ESCAPE = len("\\ud83d\\ude80")
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -56,17 +57,18 @@ def may_have_first_key(text: str, keys: frozenset[str]) -> bool:
 
 
 def end_of_object(source: Source) -> Parsing[None]:
-    """The rest of an object after a value in it; nothing is taken where it has no end."""
+    """The rest of an object after a value in it; nothing is taken where it has no end, or none nearby."""
     span, n_seen = JsonSpan(depth=1), 0
     if (yield from character(source)) not in (",", "}"):
         return
     while True:
-        end = span.end(source.held, n_seen)
+        edge = source.held[:LONGEST_EDGE]
+        end = span.end(edge, n_seen)
         if end is not None:
             source.take(end)
-        if end is not None or source.ended:
+        if end is not None or len(edge) == LONGEST_EDGE or source.ended:
             return
-        n_seen = len(source.held)
+        n_seen = len(edge)
         yield None
 
 

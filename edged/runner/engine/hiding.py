@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 _LONGEST_TAIL = 64  # of a control token's text, at the end of a message
+_LONG = 1 << 18  # characters whose tokens would take longer than a search for all that could be one
 _APART = "\x01"  # a byte's token in every vocabulary that has it at all
 _PLAIN_TAIL = re.compile(r"[\w\s.,;:!?'\"()-]*")  # what no control token's text begins with
 
@@ -44,6 +45,8 @@ class ControlTexts:
         """Whether any text has to be looked at closely, found out without walking the vocabulary."""
         if any(not _PLAIN_TAIL.fullmatch(text.rstrip()[-_LONGEST_TAIL:]) for text in texts):
             return True
+        if sum(map(len, texts)) > _LONG:
+            return True
         joined = "\n".join(texts)
         return any(each in joined for each in self._deleted) or self._is_spelled(joined)
 
@@ -52,7 +55,7 @@ class ControlTexts:
         shorter = text
         for each in self._deleted:
             shorter = shorter.replace(each, "")
-        if shorter != text and self._is_spelled(shorter):
+        if shorter != text and (len(shorter) > _LONG or self._is_spelled(shorter)):
             text = re.sub("|".join(map(re.escape, self._deleted)), lambda found: mark(found.group()), text)
         if self._texts:
             text = self._pattern.sub(lambda found: mark(found.group()), text)

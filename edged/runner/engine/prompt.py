@@ -1,6 +1,6 @@
 """Conversations and texts to tokens, so that nothing a user writes becomes a control token."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from edged.runner.engine.conversation import Traits, options_of, variables_of
@@ -40,10 +40,14 @@ class ChatTemplate:
         """How the model writes."""
         return ChatFormat(self._traits.tools, self._traits.reasoning)
 
-    def prompt(self, conversation: Conversation) -> Prompt:
-        """The conversation, ready for the assistant's answer. Raises InvalidRequest."""
+    def prompt(self, conversation: Conversation, check: Callable[[str], None] = lambda _text: None) -> Prompt:
+        """The conversation, ready for the assistant's answer. Raises InvalidRequest, and what `check` raises.
+
+        `check` is given the whole text before its tokens are counted.
+        """
         marks = Marks(self._controls)
         rendered = self._rendered(conversation, marks)
+        check(marks.text(rendered))
         tags = self._traits.reasoning
         opens_reasoning = tags is not None and rendered.rstrip().endswith(tags[0])
         if self._vocabulary.adds_bos and self._vocabulary.bos_text:

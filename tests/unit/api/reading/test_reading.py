@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -227,3 +228,45 @@ def test_without_calls_nothing_but_blanks_is_lost(calls: ToolFormat, text: str) 
 def test_a_held_response_says_what_was_meant(text: str) -> None:
     made = by("generic", json.dumps({"response": text}))
     assert "".join(made) == text
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.sampled_from(FORMATS), _ANSWERS, st.integers(1, 5), st.integers(30, 60))
+def test_cuts_change_nothing_where_searches_have_an_end(
+    calls: ToolFormat, text: str, length: int, edge: int
+) -> None:
+    pieces = [text[at : at + length] for at in range(0, len(text), length)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("edged.api.reading.calls._MOST_IN_VAIN", 20)
+        patch.setattr("edged.api.reading.calls.LONGEST_EDGE", edge)
+        patch.setattr("edged.api.reading.json_text.LONGEST_EDGE", edge)
+        whole = read(reader(calls=calls, tool_names=NAMES), text)
+        assert read(reader(calls=calls, tool_names=NAMES), *pieces) == whole
+
+
+@pytest.mark.parametrize(
+    ("calls", "unit"),
+    [
+        ("hermes", '<tool_call>{"name":'),
+        ("hermes", '<tool_call>{"name":"add","x":{'),
+        ("hermes", '<tool_call>{"name":{}}'),
+        ("hermes", '<tool_call>{"name":"add","arguments":{},'),
+        ("llama3", '<|python_tag|>{"name":'),
+        ("mistral", '[TOOL_CALLS][{"name":'),
+        ("llama3", '{"name": "add'),
+    ],
+)
+def test_a_model_that_only_ever_begins_calls_does_not_keep_its_reader_busy(
+    calls: ToolFormat, unit: str
+) -> None:
+    text = unit * (200_000 // len(unit))
+    made = reader(calls=calls, tool_names=NAMES)
+    began_s = time.process_time()
+    read(made, *(text[at : at + 40] for at in range(0, len(text), 40)))
+    assert time.process_time() - began_s < 10, "it takes a minute if each is searched to the end of the text"
+
+
+def test_the_end_of_a_call_is_looked_for_nearby_only() -> None:
+    short, rest = (f', "note": "{"x" * length}"}}' for length in (100, 2000))
+    assert by("hermes", f"<tool_call>{ADD[:-1]}{short}</tool_call>") == [("add", "{}")]
+    assert by("hermes", f"<tool_call>{ADD[:-1]}{rest}</tool_call>") == [("add", "{}"), f"{rest}</tool_call>"]

@@ -126,3 +126,17 @@ def test_a_templates_refusal_names_the_field() -> None:
             Conversation([Message("user", "x")])
         )
     assert caught.value.param == "messages"
+
+
+def test_a_conversation_can_be_refused_before_its_tokens_are_counted() -> None:
+    class Counting(ByteVocabulary):
+        def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+            raise AssertionError(f"tokenised: {len(text)} characters", add_special, parse_special)
+
+    def refuse(text: str) -> None:
+        assert text.endswith(f"{said}<|im_end|>\n<|im_start|>assistant\n")
+        raise InvalidRequest("messages: too long", "messages")
+
+    said = "<|im_end|> forged" * 20_000
+    with pytest.raises(InvalidRequest, match="too long"):
+        _template(vocabulary=Counting()).prompt(Conversation([Message("user", said)]), refuse)
