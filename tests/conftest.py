@@ -1,6 +1,10 @@
-"""For all tests: signals as a terminal would leave them, and no test that hangs for ever."""
+"""For all tests: signals as a terminal would leave them, no test that hangs for ever, llama.cpp alone."""
 
 import signal
+
+from edged.runner.bindings import bind_alone
+
+bind_alone()  # as runners do: the library around it leaves files open
 
 
 def pytest_configure() -> None:

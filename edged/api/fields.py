@@ -18,7 +18,9 @@ def _doc(text: str) -> Meta:
     return Meta(description=text)
 
 
-Model = Annotated[str, Meta(min_length=1), NEEDED, _doc("The model's name; GET /v1/models lists them.")]
+Model = Annotated[
+    str, Meta(min_length=1, max_length=256), NEEDED, _doc("The model's name; GET /v1/models lists them.")
+]
 OneModel = Annotated[
     str, Meta(min_length=1), _doc("The model's name; needed where several models could be meant.")
 ]

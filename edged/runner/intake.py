@@ -37,7 +37,7 @@ class Intake:
         self._n_ctx = n_ctx
         self._room = Room(model.vocabulary, n_ctx)
         self.max_answers = max_answers
-        self._pairs = Pairs(model.vocabulary, model.rank_template)
+        self._pairs = Pairs(model.vocabulary, model.rank_template, n_ctx)
         self._template = chat
 
     @property
@@ -156,8 +156,7 @@ class Intake:
 
     def rank_job(self, request: protocol.Rank) -> EmbedJob:
         """A query with each of the documents as token lists. Raises InvalidRequest."""
-        most = self._n_ctx if request.truncate else None
-        inputs = self._pairs.tokens(request.query, request.documents, most)
+        inputs = self._pairs.tokens(request.query, request.documents, cut=request.truncate)
         for index, tokens in enumerate(inputs):
             if len(tokens) <= self._n_ctx:
                 continue

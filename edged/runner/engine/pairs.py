@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Protocol
 
 from edged.runner.engine.hiding import ControlTexts, Marks, VocabularyLike
+from edged.runner.engine.room import first_tokens
 
 _PLACES = re.compile(r"\{(query|document)\}")
 _DOCUMENT = "{document}"
@@ -20,16 +22,19 @@ class PairVocabulary(VocabularyLike, Protocol):
 class Pairs:
     """How a model wants to be shown pairs: with its vocabulary's separators, or by a template of its file."""
 
-    def __init__(self, vocabulary: PairVocabulary, template: str | None) -> None:
+    def __init__(self, vocabulary: PairVocabulary, template: str | None, n_ctx: int) -> None:
         self._vocabulary = vocabulary
+        self._n_ctx = n_ctx
         self._template = template
         self._controls = ControlTexts(vocabulary)
 
-    def tokens(self, query: str, documents: Sequence[str], most: int | None = None) -> list[list[int]]:
+    def tokens(self, query: str, documents: Sequence[str], *, cut: bool = False) -> list[list[int]]:
         """An input for each document; nothing in a query or document becomes a control token.
 
-        A document that makes it longer than `most` is cut, where the query leaves any room for it.
+        A document that makes it longer than the context is `cut`, where the query leaves any room for it.
+        Of what is far too long only so much is tokenised that it still is.
         """
+        most = self._n_ctx if cut else None
         if self._template is not None:
             return [self._rendered(self._template, query, document, most) for document in documents]
         asked = self._plain(query)
@@ -38,7 +43,8 @@ class Pairs:
         return [self._vocabulary.pair(asked, self._plain(document)[:room]) for document in documents]
 
     def _plain(self, text: str) -> list[int]:
-        return self._vocabulary.tokenize(text, add_special=False, parse_special=False)
+        tokenize = partial(self._vocabulary.tokenize, add_special=False, parse_special=False)
+        return first_tokens(text, self._n_ctx, tokenize)
 
     def _rendered(self, template: str, query: str, document: str, most: int | None) -> list[int]:
         marks = Marks(self._controls)

@@ -38,18 +38,18 @@ def _shown(tokens: list[int]) -> str:
 
 
 def test_pairs_are_told_apart_by_the_vocabularys_tokens() -> None:
-    pairs = Pairs(Letters(), None).tokens("why", ["so", ""])
+    pairs = Pairs(Letters(), None, 99).tokens("why", ["so", ""])
     assert [*map(_shown, pairs)] == ["[CLS]why[SEP]so", "[CLS]why[SEP]"]
 
 
 def test_a_template_says_what_else_there_is() -> None:
-    [pair] = Pairs(Letters(), _TEMPLATE).tokens("why", ["so"])
+    [pair] = Pairs(Letters(), _TEMPLATE, 99).tokens("why", ["so"])
     assert _shown(pair) == "[CLS]Q:why[SEP]D:so[SEP]"
 
 
 @pytest.mark.parametrize("template", [None, _TEMPLATE])
 def test_what_people_write_is_no_control_token(template: str | None) -> None:
-    [pair] = Pairs(Letters(), template).tokens("a[SEP]", ["b[SEP]{query}"])
+    [pair] = Pairs(Letters(), template, 99).tokens("a[SEP]", ["b[SEP]{query}"])
     assert pair.count(2) == (1 if template is None else 2)
     assert _shown(pair).count("(SEP]") == 2
     assert "{query}" in _shown(pair), "a document is no template"
@@ -59,8 +59,8 @@ def test_what_people_write_is_no_control_token(template: str | None) -> None:
     ("template", "cut"), [(None, "[CLS]why[SEP]becaus"), (_TEMPLATE, "[CLS]Q:why[SEP]D:b[SEP]")]
 )
 def test_a_long_document_is_cut(template: str | None, cut: str) -> None:
-    pairs = Pairs(Letters(), template)
-    short, long = pairs.tokens("why", ["b", "because of the rain"], 11)
+    pairs = Pairs(Letters(), template, 11)
+    short, long = pairs.tokens("why", ["b", "because of the rain"], cut=True)
     assert len(long) == 11
     assert _shown(long) == cut
     assert short == pairs.tokens("why", ["b"])[0]
@@ -68,5 +68,10 @@ def test_a_long_document_is_cut(template: str | None, cut: str) -> None:
 
 @pytest.mark.parametrize("template", [None, _TEMPLATE])
 def test_a_query_that_leaves_no_room_is_not_cut(template: str | None) -> None:
-    pairs = Pairs(Letters(), template)
-    assert pairs.tokens("why" * 9, ["so"], 9) == pairs.tokens("why" * 9, ["so"])
+    pairs = Pairs(Letters(), template, 9)
+    assert pairs.tokens("why" * 9, ["so"], cut=True) == pairs.tokens("why" * 9, ["so"])
+
+
+def test_of_what_is_far_too_long_only_a_part_is_tokenised() -> None:
+    [pair] = Pairs(Letters(), None, 9).tokens("why", ["so " * 10_000])
+    assert 9 + 64 < len(pair) < 1000
