@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from edged.errors import InvalidRequest, ModelFileError
@@ -87,6 +88,33 @@ def test_what_does_harm_ends_in_an_error_and_the_next_is_rendered(
         chat.render(_variables(attack=True))
     assert time.monotonic() - began_s < _DETERRENT_S
     assert chat.render(_variables()) == "hi"
+
+
+def _rendering(chat: Renderer) -> int:
+    """The process that has rendered last, and renders on."""
+    [child] = psutil.Process(chat._pid).children()
+    return child.pid
+
+
+def test_one_process_renders_until_it_has_grown_or_was_ended(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(renderer, "COMPUTE_S", 0.5)
+    chat = start(_ON_DEMAND.format(_ATTACKS["endless loops"]))
+    chat.traits()
+    assert chat.render(_variables()) == "hi"
+    first = _rendering(chat)
+    assert chat.render(_variables()) == "hi"
+    assert _rendering(chat) == first
+    large = [{"role": "user", "content": "x" * (12 << 20)}]
+    assert len(chat.render({"messages": large})) == 12 << 20
+    assert chat.render(_variables()) == "hi"
+    second = _rendering(chat)
+    assert second != first
+    with pytest.raises(InvalidRequest, match="took more than"):
+        chat.render(_variables(attack=True))
+    assert chat.render(_variables()) == "hi"
+    assert _rendering(chat) not in (first, second)
 
 
 @pytest.mark.parametrize(
