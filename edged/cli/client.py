@@ -12,8 +12,8 @@ import click
 import msgspec
 
 from edged.cli import connection
+from edged.config import load
 from edged.config.keys import parse_key
-from edged.config.load import load
 from edged.config.paths import tls_files
 from edged.config.schema import Config
 from edged.errors import EdgedError
@@ -48,8 +48,9 @@ def connect(config_file: Path | None, url: str | None) -> "Client":
     given_key = os.environ.get(_KEY_VARIABLE)
     if url is not None:
         return Client(url, given_key)
-    config = load(config_file)
     is_named = config_file is not None or "EDGED_CONFIG" in os.environ
+    # without any, as where somebody tries edged in the foreground, it listens where it does by default
+    config = load.load(config_file) if is_named or load.SYSTEM_FILE.exists() else Config()
     address = _configured(config) if is_named and config.server.port else _said(config)
     files = tls_files(config)
     return Client(address, given_key or _key(config, address), files[0] if files else None)

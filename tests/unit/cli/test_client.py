@@ -67,6 +67,16 @@ def test_without_one_that_says_so_the_configured_address_is_tried(
         connect(written(tmp_path, "server: {port: 0}"), None)
 
 
+def test_without_any_configuration_edged_listens_where_it_does_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.delenv("EDGED_CONFIG", raising=False)
+    monkeypatch.setattr("edged.service.control.SYSTEM_FOLDER", tmp_path)
+    monkeypatch.setattr("edged.config.load.SYSTEM_FILE", tmp_path / "absent.yaml")
+    assert where(connect(None, None)) == "http://127.0.0.1:8080"
+
+
 def test_the_edged_of_this_machine_gives_its_administrator_a_key(
     runtime: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
