@@ -49,8 +49,7 @@ def connect(config_file: Path | None, url: str | None) -> "Client":
     if url is not None:
         return Client(url, given_key)
     is_named = config_file is not None or "EDGED_CONFIG" in os.environ
-    # without any, as where somebody tries edged in the foreground, it listens where it does by default
-    config = load.load(config_file) if is_named or load.SYSTEM_FILE.exists() else Config()
+    config = load.load_or_default(config_file)  # none where somebody tries edged in the foreground
     address = _configured(config) if is_named and config.server.port else _said(config)
     files = tls_files(config)
     return Client(address, given_key or _key(config, address), files[0] if files else None)

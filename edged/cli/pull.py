@@ -1,7 +1,6 @@
 """`edged pull`: fetch models into the model directory."""
 
 import contextlib
-import os
 import signal
 import sys
 import time
@@ -71,11 +70,8 @@ def command(
 def model_directory(config_file: Path | None) -> Path:
     """The model directory of a configuration; where there is none, the default. Raises ConfigError."""
     from edged.config import load, paths
-    from edged.config.schema import Config
 
-    if config_file is None and "EDGED_CONFIG" not in os.environ and not load.SYSTEM_FILE.exists():
-        return paths.model_dir(Config())
-    return paths.model_dir(load.load(config_file))
+    return paths.model_dir(load.load_or_default(config_file))
 
 
 def _place(config_file: Path | None, force: bool, verify: bool) -> "Place":

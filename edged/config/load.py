@@ -58,6 +58,13 @@ def standard_file() -> Path:
     )
 
 
+def load_or_default(file: Path | None) -> Config:
+    """The configuration of `file`, else of the standard one, else the defaults. Raises ConfigError."""
+    if file is None and "EDGED_CONFIG" not in os.environ and not SYSTEM_FILE.exists():
+        return Config()
+    return load(file)
+
+
 def read_text(file: Path) -> str:
     """The text of a configuration file. Raises ConfigError."""
     try:

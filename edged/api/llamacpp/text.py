@@ -4,12 +4,13 @@ from collections.abc import Callable, Sized
 from typing import Annotated, Any, TypeVar
 
 from flask import Blueprint, Response, request
-from msgspec import Meta, Struct, json
+from msgspec import Meta, Struct
 
 from edged.api import fields
 from edged.api.answer import json_answer
 from edged.api.body import read_request
 from edged.api.endpoint import Endpoint
+from edged.api.generation.thinking import template_options
 from edged.api.llamacpp.which import model_of, vocabulary_of
 from edged.api.openai.inputs import Token
 from edged.api.openai.messages import Message, conversation
@@ -167,9 +168,7 @@ def routes(api: Api) -> Blueprint:
             id=0,
             messages=conversation(wanted.messages),
             tools=offer(wanted.tools, None, parallel=True).tools,
-            template_options=json.encode(wanted.chat_template_kwargs).decode()
-            if wanted.chat_template_kwargs
-            else "",
+            template_options=template_options(None, more=wanted.chat_template_kwargs),
             add_generation_prompt=wanted.add_generation_prompt is not False,
         )
         return json_answer(
